@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import templates
+
+SEED = {
+    "tool-builder": ("t3.medium", "anthropic/claude-sonnet-4-20250514", "30m", "4GB", "20GB", "60s"),
+    "designer": ("t3.small", "anthropic/claude-sonnet-4-20250514", "35m", "2GB", "15GB", "60s"),
+    "support": ("t3.micro", "anthropic/claude-3-5-haiku-latest", "20m", "1GB", "10GB", "60s"),
+    "manager": ("t3.large", "anthropic/claude-opus-latest", "45m", "8GB", "30GB", "90s"),
+}
+GOOD: dict[str, Any] = {
+    "name": "support",
+    "instance_type": "t3.micro",
+    "model": "anthropic/claude-3-5-haiku-latest",
+    "heartbeat": "20m",
+    "memory": "1GB",
+    "storage": "10GB",
+    "cooldown": "60s",
+    "capabilities": ["faq"],
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    data = {key: value for key, value in (GOOD | changes).items() if value is not ...}
+    (folder / "support.yaml").write_text(yaml.safe_dump(data))
+    return folder
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_the_four_types_of_the_seed_are_bundled_with_its_figures(name: str) -> None:
+    template = templates.load().get(name, "production")
+    figures = (
+        template.instance_type,
+        template.model,
+        template.heartbeat,
+        template.memory,
+        template.storage,
+        template.cooldown,
+    )
+    assert figures == SEED[name]
+    assert template.compaction == "safeguard"
+    assert (template.probe.port, template.probe.health_path, template.probe.mesh_path) == (
+        18790,
+        "/health",
+        "/mesh",
+    )
+
+
+def test_exactly_the_four_types_are_bundled() -> None:
+    assert templates.load().names == sorted(SEED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"heartbeat": "soon"}, "heartbeat"),
+        ({"heartbeat": 30}, "heartbeat"),
+        ({"storage": "10"}, "storage"),
+        ({"model": "haiku"}, "model"),
+        ({"model": ...}, "model"),
+        ({"capabilities": []}, "capabilities"),
+        ({"colour": "red"}, "colour"),
+        ({"probe": {"port": 0}}, "probe.port"),
+        ({"probe": {"port": "18790"}}, "probe.port"),
+        ({"probe": {"health_path": "health"}}, "probe.health_path"),
+        ({"instance_type": "t3.huge"}, "instance_type"),
+        ({"memory": "2GB"}, "memory"),
+        ({"name": "helper"}, "name"),
+        ({"environments": {"qa": {}}}, "environments.qa"),
+        ({"environments": {"staging": {"heartbeat": "x"}}}, "heartbeat"),
+        ({"environments": {"staging": {"name": "other"}}}, "environments.staging.name"),
+        ({"environments": ["staging"]}, "environments"),
+    ],
+)
+def test_a_wrong_file_is_named_with_field_and_reason(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(templates.TemplateError) as caught:
+        templates.load(write(tmp_path, **changes))
+    assert caught.value.file == "support.yaml"
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just words", "- a\n- b", ""])
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(templates.TemplateError, match=r"odd\.yaml"):
+        templates.load(tmp_path)
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(templates.TemplateError, match="holds no"):
+        templates.load(tmp_path)
+
+
+def test_an_environment_changes_only_what_it_names(tmp_path: Path) -> None:
+    loaded = templates.load(
+        write(tmp_path, environments={"staging": {"heartbeat": "1h", "probe": {"port": 9}}})
+    )
+    staging, production = loaded.get("support", "staging"), loaded.get("support", "production")
+    assert (staging.heartbeat, staging.probe.port, staging.probe.mesh_path) == ("1h", 9, "/mesh")
+    assert (production.heartbeat, production.probe.port) == ("20m", 18790)
+    assert staging.model == production.model
+
+
+def test_an_unknown_type_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        templates.load().get("nobody", "production")
