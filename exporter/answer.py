@@ -1,0 +1,119 @@
+"""What a bot's answer means. Pure: status, content type and body in, a verdict out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_BODY = 64 * 1024
+_LONGEST_FACT = 128
+_WEB_PAGES = ("text/html", "application/xhtml+xml")
+
+
+class Reason(StrEnum):
+    """Why an endpoint failed; the values of the label `reason`."""
+
+    dns = "dns"
+    connect_refused = "connect_refused"
+    connect_timeout = "connect_timeout"
+    tls = "tls"
+    read_timeout = "read_timeout"
+    http_status = "http_status"
+    bad_payload = "bad_payload"
+    disconnected = "disconnected"
+    not_ok = "not_ok"
+
+
+# With these there was no connection, so another path at the same address has nothing to add.
+UNREACHED = frozenset({Reason.dns, Reason.connect_refused, Reason.connect_timeout, Reason.tls})
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointResult:
+    """One endpoint's answer; `seconds` runs from connecting to the end of the body, or to the failure."""
+
+    ok: bool
+    reason: Reason | None
+    status: int | None
+    seconds: float
+    payload: Mapping[str, object] | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One probe of one bot; `at` is unix seconds."""
+
+    bot: str
+    at: float
+    health: EndpointResult
+    mesh: EndpointResult
+
+    @property
+    def boot_id(self) -> str | None:
+        return _text(self.health.payload, "boot_id")
+
+    @property
+    def started_at(self) -> str | None:
+        return _text(self.health.payload, "started_at")
+
+    @property
+    def version(self) -> str | None:
+        return _text(self.health.payload, "version")
+
+    @property
+    def config_sha(self) -> str | None:
+        return _text(self.health.payload, "config_sha")
+
+    @property
+    def peers_up_ratio(self) -> float | None:
+        """Share of the peers that are up; None where the mesh answer lists none."""
+        peers = (self.mesh.payload or {}).get("peers")
+        if not isinstance(peers, list):
+            return None
+        states = [peer["up"] for peer in peers if isinstance(peer, dict) and isinstance(peer.get("up"), bool)]
+        return sum(states) / len(states) if states else None
+
+
+def judge(status: int, content_type: str, body: bytes, seconds: float) -> EndpointResult:
+    """200 is good, unless the body is a web page, broken JSON, or JSON that says it is not ok.
+
+    OpenClaw answers every unknown path with its web page and a 200. A redirect is not followed: whoever
+    moved a bot's endpoint says so in the target list.
+    """
+    payload, fault = _decode(content_type.partition(";")[0].strip().lower(), body)
+    if status != 200:
+        detail = f"answered {status}"
+        return EndpointResult(False, Reason.http_status, status, seconds, payload, detail)
+    if fault:
+        return EndpointResult(False, Reason.bad_payload, status, seconds, None, fault)
+    if payload is not None and payload.get("ok") is False:
+        detail = 'the answer says "ok": false'
+        return EndpointResult(False, Reason.not_ok, status, seconds, payload, detail)
+    return EndpointResult(True, None, status, seconds, payload)
+
+
+def _decode(media_type: str, body: bytes) -> tuple[Mapping[str, object] | None, str]:
+    """The JSON object in the body, if any, and what is wrong with the body, if anything."""
+    start = body[:64].lstrip().lower()
+    if media_type in ("text/html", "application/xhtml+xml") or start.startswith(
+        (b"<!doctype html", b"<html")
+    ):
+        return None, "answered a web page"
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    if not is_json and not start.startswith(b"{"):
+        return None, ""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return None, f"answered broken JSON: {type(error).__name__}" if is_json else ""
+    return (document if isinstance(document, dict) else None), ""
+
+
+def _text(payload: Mapping[str, object] | None, field: str) -> str | None:
+    """A short text or number as text; anything else is no fact."""
+    value = (payload or {}).get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    # Lone surrogates pass JSON but cannot be written as UTF-8.
+    return str(value).encode("utf-8", "replace").decode()[:_LONGEST_FACT]
