@@ -135,7 +135,7 @@ def family(series: Series, samples: Iterable[tuple[str, ...]]) -> GaugeMetricFam
 
 
 class Metrics:
-    """The counters and gauges kept in memory. What is state (active, blocked, quarantined) is read at scrape."""
+    """Counters and gauges kept in memory. What is state (active, blocked, quarantined) is read at scrape."""
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()

@@ -1,0 +1,178 @@
+"""The only reader of the environment: `BOT_REMEDIATOR_*`, as one frozen object."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+import templates
+
+PREFIX: Final = "BOT_REMEDIATOR_"
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds(value: object) -> float:
+    """A Prometheus duration (`30s`, `1h30m`, `250ms`) in seconds; a number is in seconds already."""
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value)
+    parts = re.findall(r"(\d+)(ms|[smhdw])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"must be a duration such as 30s, 5m or 250ms, not {text!r}")
+    return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+def _listen(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"must be HOST:PORT such as 127.0.0.1:19000, not {value!r}")
+    return host.strip("[]"), int(port)
+
+
+def _words(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(seconds)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+Secret = SecretStr | None
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong. Names the environment variable."""
+
+
+class Settings(BaseSettings):
+    """Durations are in seconds once parsed. Secrets print as stars."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", validate_default=True)
+
+    listen: Annotated[tuple[str, int], NoDecode, BeforeValidator(_listen)] = Field(
+        ("127.0.0.1", 19000), description="host:port to serve on (port 0 picks a free one)"
+    )
+    public_url: str = Field("", description="how people reach this service; used in messages")
+    token: Secret = Field(None, description="bearer token of the API; without one only loopback is served")
+    token_file: Path | None = Field(None, description="file that holds the token")
+    open_metrics: bool = Field(True, description="serve /metrics and /sd without the token")
+    database_url: str = Field(
+        "sqlite+aiosqlite:///remediator.db", description="where the state is kept", repr=False
+    )
+    templates_dir: Path = Field(templates.BUNDLED, description="folder of bot types (*.yaml)")
+    log_level: LogLevel = Field("info", description="least severe event logged")
+    log_format: Literal["logfmt", "json"] = Field("logfmt", description="how an event is written")
+
+    aws_region: str = Field("us-west-1", description="region of the fleet")
+    aws_endpoint_url: str | None = Field(None, description="another EC2/SSM endpoint, such as the sandbox's")
+    aws_concurrency: int = Field(20, ge=1, le=200, description="AWS calls in flight at once")
+    aws_poll: Duration = Field(3, description="how often instance states are read while a run waits for one")
+    ami: str = Field(
+        "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
+        description="image id, or the SSM public parameter that names it",
+    )
+    security_group_ids: Words = Field([], description="security groups of a bot's instance")
+    subnet_id: str | None = Field(None, description="subnet of a bot's instance")
+    key_name: str | None = Field(None, description="EC2 key pair, such as bot-factory; none: no SSH key")
+    instance_profile: str | None = Field(None, description="profile by which a bot reads its own secrets")
+    address: Literal["private", "public"] = Field("private", description="which address of a bot is probed")
+
+    prometheus_url: str | None = Field(None, description="for scores and the 24 h history in /dashboard")
+    telegram_api_url: str = Field("https://api.telegram.org", description="base URL of the Bot API")
+    telegram_token: Secret = Field(None, description="token of the bot that tells people")
+    telegram_token_file: Path | None = Field(None, description="file that holds it")
+    telegram_chat_id: str | None = Field(None, description="chat that is told")
+
+    probe_timeout: Duration = Field(10, description="patience of one verification probe")
+    verify_probes: int = Field(3, ge=1, description="healthy probes in a row that prove a cure")
+    verify_interval: Duration = Field(5, description="pause between verification probes")
+    restart_timeout: Duration = Field(300, description="restart: how long the bot may take to be healthy")
+    reboot_timeout: Duration = Field(300, description="reboot: the same")
+    redeploy_timeout: Duration = Field(900, description="redeploy and deploy: launch to healthy")
+    gate_interval: Duration = Field(15, description="how often a run that is held back asks again")
+    relapse_after: Duration = Field(
+        300, description="an alert still sent so long after a cure is a new illness"
+    )
+    fleet_max_unhealthy_ratio: float = Field(
+        0.3, ge=0, le=1, description="above this share of ill bots nothing is done automatically"
+    )
+    fleet_min_unhealthy: int = Field(
+        1, ge=1, description="so many ill bots never block, small as the fleet may be"
+    )
+    fleet_sample: int = Field(200, ge=10, description="most bots probed to judge the fleet")
+    max_in_flight: int = Field(3, ge=1, description="bots being acted on at once")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, data: Any) -> Any:
+        """`X_FILE` stands in for `X`, as Docker and systemd hand secrets over."""
+        for name in ("token", "telegram_token"):
+            path = data.get(f"{name}_file")
+            if path and data.get(name):
+                raise ValueError(f"{PREFIX}{name.upper()} and its _FILE are both set; keep one")
+            if path:
+                data[name] = _secret_from(Path(path), f"{PREFIX}{name.upper()}_FILE")
+        return data
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        if self.token is None and not _is_loopback(self.listen[0]):
+            raise ValueError(
+                f"{PREFIX}LISTEN: {self.listen[0]} can be reached from outside and there is no token; "
+                f"set {PREFIX}TOKEN_FILE (or {PREFIX}TOKEN), or listen on 127.0.0.1"
+            )
+        if self.token is not None and not self.token.get_secret_value().strip():
+            raise ValueError(f"{PREFIX}TOKEN: is empty; unset it or give it a value")
+        if (self.telegram_token is None) != (self.telegram_chat_id is None):
+            raise ValueError(f"{PREFIX}TELEGRAM_TOKEN and _CHAT_ID go together; set both or none")
+        return self
+
+
+def _secret_from(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable}: cannot read {path}: {error}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The environment, with overrides. Raises SettingsError naming each variable that is wrong."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False):
+            name = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
+            lines.append(name + problem["msg"].removeprefix("Value error, "))
+        raise SettingsError("\n".join(lines)) from None
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(variable, default, what it is) for each setting: the source of `--help` and of the README's table."""
+    return [
+        (PREFIX + name.upper(), _shown(field.default, field.metadata), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(default: object, metadata: list[object]) -> str:
+    if default is None or default == []:
+        return ""
+    if default == templates.BUNDLED:
+        return "the bundled ones"
+    if isinstance(default, tuple):
+        return ":".join(map(str, default))
+    if any(getattr(item, "func", None) is seconds for item in metadata):
+        return f"{default // 60}m" if int(str(default)) % 60 == 0 else f"{default}s"  # type: ignore[operator]
+    return str(default).lower() if isinstance(default, bool) else str(default)
