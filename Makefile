@@ -1,0 +1,39 @@
+# Every target sets up all it needs in .venv; nothing is installed outside this folder.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint types generate bench lock clean
+
+python := .venv/bin/python
+
+help: ## List what there is to do
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+setup:
+	@scripts/bootstrap
+
+demo: setup ## Watch bots die and come back (CHECK=1: no screen, exits non-zero if an act fails)
+	@$(python) -m sandbox demo $(if $(CHECK),--check)
+
+test: setup ## Run the tests (ARGS="-k score" picks some)
+	@$(python) -m pytest $(ARGS)
+
+lint: setup ## Check style and format
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+
+types: setup ## Check types
+	@$(python) -m mypy
+
+generate: setup ## Write the generated files: the Grafana dashboards
+	@$(python) -m dashboards
+
+bench: setup ## Run a benchmark (BENCH=name; without it, list them)
+	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),ls tests/benchmarks)
+
+lock: setup ## Resolve the locks anew from pyproject.toml (UPGRADE=1: to the newest versions)
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove all that make made here, .venv and .cache too
+	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
