@@ -1,0 +1,311 @@
+"""EC2 and SSM: the only module that knows boto3. Every call runs in one of a bounded number of threads."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import anyio.to_thread
+import boto3
+from anyio import CapacityLimiter
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+
+MANAGED: Final = "bot-orchestrator:managed"
+RESTART_DOCUMENT: Final = "BotOrchestrator-RestartBot"
+RESTART_CONTENT: Final = {
+    "schemaVersion": "2.2",
+    "description": "Restart the bot's service. Takes no parameters, so that it can run nothing else.",
+    "mainSteps": [
+        {
+            "action": "aws:runShellScript",
+            "name": "restart",
+            "inputs": {"runCommand": ["systemctl restart bot.service"]},
+        }
+    ],
+}
+
+Kind = Literal["unavailable", "in_doubt", "capacity", "denied", "gone", "refused"]
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_KINDS: Final[Mapping[Kind, str]] = {
+    "capacity": "InsufficientInstanceCapacity InsufficientHostCapacity InstanceLimitExceeded"
+    " VcpuLimitExceeded Unsupported",
+    "denied": "AccessDenied AccessDeniedException UnauthorizedOperation AuthFailure Blocked"
+    " InvalidClientTokenId UnrecognizedClientException ExpiredToken ExpiredTokenException RequestExpired"
+    " OptInRequired SignatureDoesNotMatch PendingVerification",
+    "gone": "InvalidInstanceID.NotFound InvalidInstanceId IdempotentInstanceTerminated",
+    "unavailable": "RequestLimitExceeded Throttling ThrottlingException ThrottledException"
+    " TooManyRequestsException ServiceUnavailable Unavailable",
+}
+_KIND_OF: Final = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
+
+T = TypeVar("T")
+
+
+class AwsError(Exception):
+    """AWS said no, or nothing. `kind` says what can be done about it.
+
+    `in_doubt`: the request may have been carried out. `unavailable`: it was not; try again later.
+    """
+
+    def __init__(self, kind: Kind, operation: str, code: str, message: str) -> None:
+        super().__init__(f"{operation}: {code}: {message}" if code else f"{operation}: {message}")
+        self.kind, self.operation, self.code = kind, operation, code
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    id: str
+    state: str
+    private_address: str
+    public_address: str
+    tags: Mapping[str, str]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A restart sent by SSM. `status` as SSM has it (Pending, InProgress, Success, Failed, TimedOut, …)."""
+
+    id: str
+    status: str
+    exit_code: int
+    output: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in ("Pending", "InProgress", "Delayed", "Cancelling")
+
+
+class Aws:
+    """Clients made at once. `once` sends a request a single time, where a repeat would be a second effect."""
+
+    def __init__(self, *, region: str, endpoint_url: str | None, concurrency: int) -> None:
+        self._limiter = CapacityLimiter(concurrency)
+        session = boto3.session.Session(region_name=region)
+
+        def config(attempts: int) -> Config:
+            return Config(
+                retries={"mode": "standard", "total_max_attempts": attempts},
+                connect_timeout=3,
+                read_timeout=15,
+                max_pool_connections=concurrency,
+            )
+
+        self._ec2 = session.client("ec2", endpoint_url=endpoint_url, config=config(4))
+        self._ssm = session.client("ssm", endpoint_url=endpoint_url, config=config(4))
+        self._ec2_once = session.client("ec2", endpoint_url=endpoint_url, config=config(1))
+        self._ssm_once = session.client("ssm", endpoint_url=endpoint_url, config=config(1))
+
+    async def _call(self, operation: str, function: Callable[[], T]) -> T:
+        """Run it in a thread that is waited for even when the caller is cancelled; faults become AwsError."""
+        try:
+            return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+        except (ClientError, BotoCoreError) as error:
+            raise _named(operation, error) from None
+
+    # launching
+
+    async def image_id(self, ami: str) -> str:
+        """`ami` itself, or what the SSM public parameter of that name says."""
+        if not ami.startswith("/"):
+            return ami
+        answer = await self._call("GetParameter", lambda: self._ssm.get_parameter(Name=ami))
+        return answer["Parameter"]["Value"]
+
+    async def run_instance(self, request: Mapping[str, Any]) -> str:
+        """RunInstances, exactly as intended. The ClientToken in it makes a repeat harmless."""
+        answer = await self._call("RunInstances", lambda: self._ec2.run_instances(**request))
+        return answer["Instances"][0]["InstanceId"]
+
+    async def instances(self) -> dict[str, Instance]:
+        """All instances that are ours, by id."""
+        pages = self._ec2.get_paginator("describe_instances")
+        ours = [{"Name": f"tag:{MANAGED}", "Values": ["true"]}]
+
+        def read() -> dict[str, Instance]:
+            return {
+                raw["InstanceId"]: _instance(raw)
+                for page in pages.paginate(Filters=ours)  # type: ignore[arg-type]  # a list of plain dicts
+                for reservation in page["Reservations"]
+                for raw in reservation["Instances"]
+            }
+
+        return await self._call("DescribeInstances", read)
+
+    async def _managed(self, operation: str, instance_id: str) -> None:
+        """Nothing that is not tagged as ours is ever touched, and an empty id never means "all"."""
+        if not instance_id:
+            raise AwsError("gone", operation, "", "the bot has no instance")
+        request: Any = {
+            "Filters": [
+                {"Name": "instance-id", "Values": [instance_id]},
+                {"Name": f"tag:{MANAGED}", "Values": ["true"]},
+            ]
+        }
+        answer = await self._call("DescribeInstances", lambda: self._ec2.describe_instances(**request))
+        found = [_instance(raw) for group in answer["Reservations"] for raw in group["Instances"]]
+        if not found or found[0].state in ("terminated", "shutting-down"):
+            what = found[0].state if found else f"not found with the tag {MANAGED}=true"
+            raise AwsError("gone", operation, "", f"instance {instance_id} is {what}")
+
+    async def tag(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        await self._managed("CreateTags", instance_id)
+        pairs: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
+        await self._call("CreateTags", lambda: self._ec2.create_tags(Resources=[instance_id], Tags=pairs))
+
+    async def terminate(self, instance_id: str) -> None:
+        """Ask for the end of an instance of ours; one that is gone already is no error."""
+        try:
+            await self._managed("TerminateInstances", instance_id)
+            await self._call(
+                "TerminateInstances", lambda: self._ec2.terminate_instances(InstanceIds=[instance_id])
+            )
+        except AwsError as error:
+            if error.kind != "gone":
+                raise
+
+    # recovering
+
+    async def reboot(self, instance_id: str) -> None:
+        """RebootInstances is asynchronous: only the bot can prove it (a new boot_id)."""
+        await self._managed("RebootInstances", instance_id)
+        await self._call(
+            "RebootInstances", lambda: self._ec2_once.reboot_instances(InstanceIds=[instance_id])
+        )
+
+    async def send_restart(self, instance_id: str, comment: str, patience: float) -> str:
+        """SendCommand with the restart document; its command id. `comment` finds it again after a crash."""
+        await self._managed("SendCommand", instance_id)
+
+        def send() -> str:
+            answer = self._ssm_once.send_command(
+                DocumentName=RESTART_DOCUMENT,
+                InstanceIds=[instance_id],
+                Comment=comment,
+                TimeoutSeconds=max(30, int(patience)),  # SSM accepts no less than 30
+            )
+            return answer["Command"].get("CommandId", "")
+
+        try:
+            return await self._call("SendCommand", send)
+        except AwsError as error:
+            if error.code != "InvalidDocument":
+                raise
+        await self._create_restart_document()
+        return await self._call("SendCommand", send)
+
+    async def _create_restart_document(self) -> None:
+        try:
+            await self._call(
+                "CreateDocument",
+                lambda: self._ssm.create_document(
+                    Name=RESTART_DOCUMENT,
+                    DocumentType="Command",
+                    DocumentFormat="JSON",
+                    Content=json.dumps(RESTART_CONTENT),
+                ),
+            )
+        except AwsError as error:
+            if error.code != "DocumentAlreadyExists":
+                raise
+
+    async def find_restart(self, instance_id: str, comment: str) -> str | None:
+        """The id of the command sent under that comment, if it was sent."""
+        answer = await self._call(
+            "ListCommands", lambda: self._ssm.list_commands(InstanceId=instance_id, MaxResults=50)
+        )
+        for command in answer["Commands"]:
+            if command.get("Comment") == comment:
+                return command.get("CommandId")
+        return None
+
+    async def command(self, instance_id: str, command_id: str) -> Command:
+        """How a restart is going. SSM does not know it for a moment after it was sent: then it is Pending."""
+        try:
+            answer = await self._call(
+                "GetCommandInvocation",
+                lambda: self._ssm.get_command_invocation(CommandId=command_id, InstanceId=instance_id),
+            )
+        except AwsError as error:
+            if error.code == "InvocationDoesNotExist":
+                return Command(command_id, "Pending", -1)
+            raise
+        output = (answer.get("StandardErrorContent") or answer.get("StandardOutputContent") or "").strip()
+        return Command(command_id, answer["Status"], answer.get("ResponseCode", -1), output[:500])
+
+    # the bot's secret: SSM Parameter Store, and nowhere else
+
+    async def put_token(self, bot: str, token: str) -> None:
+        await self._call(
+            "PutParameter",
+            lambda: self._ssm.put_parameter(
+                Name=token_parameter(bot), Value=token, Type="SecureString", Overwrite=True
+            ),
+        )
+
+    async def has_token(self, bot: str, since: float) -> bool:
+        """Whether the parameter was written at or after that time (to the second, as AWS keeps it)."""
+        try:
+            answer = await self._call(
+                "GetParameter",
+                lambda: self._ssm.get_parameter(Name=token_parameter(bot), WithDecryption=False),
+            )
+        except AwsError as error:
+            if error.code == "ParameterNotFound":
+                return False
+            raise
+        return answer["Parameter"]["LastModifiedDate"].timestamp() >= since - 1
+
+    async def delete_token(self, bot: str) -> None:
+        try:
+            await self._call("DeleteParameter", lambda: self._ssm.delete_parameter(Name=token_parameter(bot)))
+        except AwsError as error:
+            if error.code != "ParameterNotFound":
+                raise
+
+
+def token_parameter(bot: str) -> str:
+    return f"/bots/{bot}/telegram-token"
+
+
+def _instance(raw: Any) -> Instance:
+    return Instance(
+        id=raw["InstanceId"],
+        state=raw["State"]["Name"],
+        private_address=raw.get("PrivateIpAddress") or "",
+        public_address=raw.get("PublicIpAddress") or "",
+        tags={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},
+        reason=raw.get("StateReason", {}).get("Message", ""),
+    )
+
+
+def _named(operation: str, error: ClientError | BotoCoreError) -> AwsError:
+    if isinstance(error, ClientError):
+        code = error.response.get("Error", {}).get("Code", "")
+        message = error.response.get("Error", {}).get("Message", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return AwsError(_kind(code, status), operation, code, message)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return AwsError("denied", operation, "", f"{error}; give this process AWS credentials")
+    if isinstance(error, ParamValidationError):
+        return AwsError("refused", operation, "", str(error))
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return AwsError("unavailable", operation, "", str(error))
+    if isinstance(error, HTTPClientError):
+        return AwsError("in_doubt", operation, "", str(error))
+    return AwsError("unavailable", operation, "", str(error))
+
+
+def _kind(code: str, status: int) -> Kind:
+    return _KIND_OF.get(code) or ("in_doubt" if status >= 500 else "refused")

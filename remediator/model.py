@@ -1,0 +1,120 @@
+"""What the store gives out: one frozen value a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from exporter.targets import Target
+
+Tier = Literal["restart", "reboot", "redeploy"]
+RunKind = Literal["recover", "deploy"]
+StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    name: str
+    template: str
+    environment: str
+    state: Literal["deploying", "active"]
+    address: str
+    health_path: str
+    mesh_path: str
+    instance_id: str
+    config: Mapping[str, Any]
+    config_sha: str
+    boot_id: str | None
+    started_at: str | None
+    quarantined_at: float | None
+    quarantine_reason: str | None
+    created_at: float
+    updated_at: float
+
+    def target(self, address: str = "") -> Target:
+        """How to probe it, at its registered address or at another."""
+        return Target(
+            bot=self.name,
+            address=address or self.address,
+            health_path=self.health_path,
+            mesh_path=self.mesh_path,
+            template=self.template,
+            environment=self.environment,
+            instance_id=self.instance_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    kind: RunKind
+    bot: str
+    trigger: Literal["alert", "manual"]
+    method: str
+    status: str
+    reason: str
+    tier: str
+    created_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    id: int
+    run_id: str
+    name: str
+    state: StepState
+    request: Mapping[str, Any]
+    result: Mapping[str, Any]
+    detail: str
+    intended_at: float
+    acted_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlert:
+    fingerprint: str
+    starts_at: float
+    name: str
+    bot: str
+    status: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    first_seen: float
+    last_seen: float
+    times_seen: int
+    run_id: str | None
+    ignored: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    id: int
+    run_id: str
+    at: float
+    tier: str
+    gate: str
+    allowed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    id: int
+    at: float
+    actor: str
+    event: str
+    bot: str
+    run_id: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    id: int
+    at: float
+    run_id: str
+    text: str
+    tries: int
+    error: str
+    sent_at: float | None

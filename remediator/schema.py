@@ -1,0 +1,120 @@
+"""The tables. Times are Unix seconds; names of columns are the names of the dataclasses' fields."""
+
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+bots = Table(
+    "bots",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("template", String(63), nullable=False),
+    Column("environment", String(32), nullable=False),
+    Column("state", String(16), nullable=False),  # deploying, active
+    Column("address", String(255), nullable=False),  # host:port, empty until there is one
+    Column("health_path", String(255), nullable=False),
+    Column("mesh_path", String(255), nullable=False),
+    Column("instance_id", String(32), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("config_sha", String(64), nullable=False),
+    Column("boot_id", String(64)),  # as last seen by a probe of ours
+    Column("started_at", String(64)),
+    Column("quarantined_at", Float),
+    Column("quarantine_reason", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),  # recover, deploy
+    Column("bot", String(63), nullable=False),
+    Column("trigger", String(16), nullable=False),  # alert, manual
+    Column("method", String(16), nullable=False),  # the tier it starts at; empty for a deploy
+    Column("status", String(16), nullable=False),  # running, blocked, or how it ended
+    Column("reason", Text, nullable=False),
+    Column("tier", String(16), nullable=False),  # the tier in hand, empty before the first
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Index("ix_runs_bot_created_at", "bot", "created_at"),
+)
+# One active run a bot, held by the database: neither a race nor a bug of ours can start two.
+Index("uq_runs_active_bot", runs.c.bot, unique=True, sqlite_where=runs.c.finished_at.is_(None))
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("starts_at", Float, primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("bot", String(63), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("annotations", JSON, nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("times_seen", Integer, nullable=False),
+    Column("run_id", String(64), ForeignKey("runs.id"), index=True),
+    Column("ignored", String(32), nullable=False),  # why it led to no run; empty if it did
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), ForeignKey("runs.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # intended, acted, done, cured, not_cured, failed
+    Column("request", JSON, nullable=False),  # what is about to be done, exactly, before it is
+    Column("result", JSON, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("intended_at", Float, nullable=False),
+    Column("acted_at", Float),
+    Column("finished_at", Float),
+    Index("uq_steps_run_id_name", "run_id", "name", unique=True),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), ForeignKey("runs.id"), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("tier", String(16), nullable=False),
+    Column("gate", String(32), nullable=False),
+    Column("allowed", Boolean, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("bot", String(63), nullable=False, index=True),
+    Column("run_id", String(64), nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("sent_at", Float),
+)
