@@ -1,0 +1,130 @@
+"""`python -m sandbox`: a cloud in a box, and tools to play with it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.cloud import Cloud, CloudError
+from sandbox.faults import CURES, KINDS, SLOW_SECONDS
+
+PORT = 5055  # where a cloud started by hand listens
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        code: int | None = args.run(args)
+    except (CloudError, OSError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    return code or 0
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_cloud, add_bots, add_fault, add_heal, add_effects):
+        add(commands)
+    return top
+
+
+def add_cloud(commands: Commands) -> None:
+    command = commands.add_parser("cloud", help="run EC2 and SSM on loopback, with bots as real processes")
+    command.add_argument(
+        "--state", type=Path, required=True, help="folder for logs and machines; made if missing"
+    )
+    command.add_argument(
+        "--listen",
+        default=f"127.0.0.1:{PORT}",
+        metavar="HOST:PORT",
+        help="default %(default)s; port 0 takes a free one",
+    )
+    command.add_argument(
+        "--boot-seconds", type=float, default=0.3, help="how long an instance boots (default %(default)s)"
+    )
+    command.set_defaults(run=cloud)
+
+
+def cloud(args: argparse.Namespace) -> None:
+    from sandbox.server import serve  # moto takes a second to import, which the other commands need not wait
+
+    host, _, port = args.listen.rpartition(":")
+    if not port.isdigit():
+        raise CloudError(f"--listen: {args.listen!r} is not HOST:PORT")
+    serve(args.state, host, int(port), args.boot_seconds)
+
+
+def add_client(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.add_argument(
+        "--url", default=f"http://127.0.0.1:{PORT}", help="the cloud's address (default %(default)s)"
+    )
+    return command
+
+
+def add_bots(commands: Commands) -> None:
+    add_client(commands, "bots", "list the bots that run").set_defaults(run=bots)
+
+
+def bots(args: argparse.Namespace) -> None:
+    for bot in asyncio.run(Cloud(args.url).bots()):
+        pid = bot.pid or "no process"
+        print(
+            f"{bot.bot:20} {bot.instance_id:20} {bot.state:10} {bot.address:24} {pid!s:10} {bot.fault or ''}"
+        )
+
+
+def add_fault(commands: Commands) -> None:
+    command = add_client(commands, "fault", "make a bot ill")
+    command.add_argument("bot")
+    command.add_argument("kind", choices=KINDS)
+    command.add_argument(
+        "--cured-by",
+        choices=CURES,
+        default="restart",
+        help="the weakest remedy that works (default %(default)s)",
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=SLOW_SECONDS,
+        help="how late a slow bot answers (default %(default)s)",
+    )
+    command.set_defaults(run=fault)
+
+
+def fault(args: argparse.Namespace) -> None:
+    asyncio.run(Cloud(args.url).fault(args.bot, args.kind, cured_by=args.cured_by, seconds=args.seconds))
+
+
+def add_heal(commands: Commands) -> None:
+    command = add_client(commands, "heal", "heal a bot, or all of them")
+    command.add_argument("bot", nargs="?", help="its name; none means all")
+    command.set_defaults(run=heal)
+
+
+def heal(args: argparse.Namespace) -> None:
+    asyncio.run(Cloud(args.url).heal(args.bot))
+
+
+def add_effects(commands: Commands) -> None:
+    add_client(commands, "effects", "show everything that was done to the fleet").set_defaults(run=effects)
+
+
+def effects(args: argparse.Namespace) -> None:
+    for effect in asyncio.run(Cloud(args.url).effects()):
+        at = datetime.fromtimestamp(effect.at, UTC).isoformat(timespec="milliseconds")
+        print(f"{at}  {effect.action:10} {effect.instance_id:20} {effect.bot}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""A cloud in a box, from outside: start it, look at its bots, make them ill."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from sandbox.faults import CuredBy, FaultKind, How
+from sandbox.processes import Process, says
+
+LISTENING = r"listening url=(\S+)\n"
+
+
+class CloudError(RuntimeError):
+    """The cloud refused, or is not there; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxBot:
+    bot: str
+    instance_id: str
+    address: str  # host:port
+    state: str  # of the instance, as EC2 says it
+    pid: int | None
+    boot_id: str
+    fault: FaultKind | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    at: float  # unix seconds
+    action: str  # run, restart, reboot, terminate, stop, start
+    instance_id: str
+    bot: str
+
+
+class Cloud:
+    """A running cloud, known by its URL, which is also boto3's `endpoint_url` for EC2 and SSM."""
+
+    def __init__(self, endpoint_url: str, process: Process | None = None) -> None:
+        self.endpoint_url = endpoint_url.rstrip("/")
+        self.process = process
+
+    async def bots(self) -> list[SandboxBot]:
+        """The bots of all instances that are not terminated, oldest first."""
+        return [SandboxBot(**bot) for bot in await self._call("GET", "bots")]
+
+    async def fault(
+        self, bot: str, kind: FaultKind, *, cured_by: CuredBy = "restart", seconds: float | None = None
+    ) -> None:
+        """Make a bot ill. `seconds` is how late a slow one answers."""
+        wish: dict[str, Any] = {"bot": bot, "kind": kind, "cured_by": cured_by}
+        await self._call("POST", "fault", wish if seconds is None else {**wish, "seconds": seconds})
+
+    async def heal(self, bot: str | None = None) -> None:
+        """Heal one bot, or all; what died is started again."""
+        await self._call("POST", "heal", {} if bot is None else {"bot": bot})
+
+    async def effects(self) -> list[Effect]:
+        """Everything that was ever done to the fleet, oldest first."""
+        return [Effect(**effect) for effect in await self._call("GET", "effects")]
+
+    async def break_api(
+        self,
+        action: str,
+        how: How,
+        *,
+        code: str = "InternalError",
+        message: str = "",
+        seconds: float = 0,
+        times: int = 1,
+    ) -> None:
+        """The next `times` calls of that AWS action are refused, delayed, or done without an answer."""
+        fault = {"how": how, "code": code, "message": message, "seconds": seconds, "times": times}
+        await self._call("POST", "break", {"action": action, **fault})
+
+    async def _call(self, method: str, name: str, payload: Mapping[str, Any] | None = None) -> Any:
+        url = f"{self.endpoint_url}/_sandbox/{name}"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+                session.request(method, url, json=payload) as response,
+            ):
+                answer = await response.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise CloudError(f"{url}: {str(error) or 'no answer'}") from error
+        if response.status != 200:
+            raise CloudError(answer["error"])
+        return answer
+
+
+@asynccontextmanager
+async def run_cloud(state: Path, *, boot_seconds: float = 0.3) -> AsyncIterator[Cloud]:
+    """A cloud in a process of its own, on a free port; it and its bots are gone at the end."""
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "sandbox",
+        "cloud",
+        "--state",
+        state,
+        "--listen",
+        "127.0.0.1:0",
+    ]
+    process = Process(
+        [*argv, "--boot-seconds", str(boot_seconds)],
+        name="cloud",
+        log=state / "cloud.log",
+        cwd=Path(__file__).parent.parent,
+        ready=says(LISTENING),
+    )
+    async with process:
+        url = cast(re.Match[str], re.search(LISTENING, process.log_text()))[1]
+        yield Cloud(url, process)

@@ -1,0 +1,146 @@
+"""EC2's semantics that moto lacks: an instance takes time to boot, has states, and a client token names one.
+
+`install` puts them into moto itself, which constructs, describes and serializes everything.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import threading
+from typing import Any
+
+import moto.ec2.models.instances as moto_instances
+import moto.ec2.utils as moto_utils
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance, InstanceState
+from werkzeug import Response
+
+from sandbox.machines import Machines
+from sandbox.protocol import AwsError, Call, Forward
+
+PENDING, RUNNING, STOPPED, TERMINATED = ("pending", 0), ("running", 16), ("stopped", 80), ("terminated", 48)
+
+
+def install(machines: Machines) -> None:
+    """Make moto's instances boot machines of ours, and let DescribeInstances filter by client token."""
+    vars(moto_instances)["Instance"] = instance_class(machines)  # the name that run_instances looks up
+    moto_utils.filter_dict_attribute_mapping["client-token"] = "client_token"
+
+
+def find_instance(region: str, instance_id: str) -> Instance | None:
+    return ec2_backends[DEFAULT_ACCOUNT_ID][region].get_instance_by_id(instance_id)
+
+
+def instance_class(machines: Machines) -> type[Instance]:
+    class BootingInstance(Instance):
+        """moto's instance on a real machine. Errors are those of EC2."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            user_data = self.user_data.decode() if self.user_data is not None else ""
+            self.machine = machines.create(self.id, user_data)
+            self._power_on("run")
+
+        def start(self) -> InstanceState:
+            if not self._must_be("started", STOPPED, no_op=(PENDING, RUNNING)):
+                return copy.copy(self._state)
+            previous: InstanceState = super().start()
+            self._power_on("start")
+            return previous
+
+        def stop(self) -> InstanceState:
+            if not self._must_be("stopped", RUNNING, no_op=(STOPPED,)):
+                return copy.copy(self._state)
+            self._effect("stop")
+            self.machine.halt()
+            previous: InstanceState = super().stop()
+            return previous
+
+        def reboot(self) -> None:
+            self._must_be("rebooted", RUNNING)
+            self._effect("reboot")
+            self.machine.halt()
+            self.machine.power_on("reboot")
+
+        def terminate(self) -> InstanceState:
+            if self.state == "terminated":
+                return copy.copy(self._state)
+            self._effect("terminate")
+            self.machine.halt()
+            previous: InstanceState = super().terminate()
+            return previous
+
+        def _power_on(self, action: str) -> None:
+            nic = self.nics[0]
+            nic.private_ip_address = nic.public_ip = self.machine.address
+            nic.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": self.machine.address}]
+            self._state = InstanceState(*PENDING)
+            self._effect(action)
+            self.machine.power_on("redeploy" if action == "run" else "reboot", self._booted)
+
+        def _booted(self) -> None:
+            self._state = InstanceState(*RUNNING)
+
+        def _effect(self, action: str) -> None:
+            machines.effects.add(action, self.id, self.machine.bot)
+
+        def _must_be(
+            self, verb: str, state: tuple[str, int], no_op: tuple[tuple[str, int], ...] = ()
+        ) -> bool:
+            """False where EC2 answers a repeated call as if it had done it."""
+            if self.state in [name for name, _ in no_op]:
+                return False
+            if self.state != state[0]:
+                raise EC2ClientError(
+                    "IncorrectInstanceState",
+                    f"This instance '{self.id}' is not in a state from which it can be {verb}.",
+                )
+            return True
+
+    return BootingInstance
+
+
+class ClientTokens:
+    """RunInstances with a token that was seen before runs nothing.
+
+    docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[dict[str, Any], bytes, list[str]]] = {}
+        self._lock = threading.Lock()
+
+    def run_instances(self, call: Call, forward: Forward) -> Response:
+        request = dict(call.params)
+        token = request.pop("ClientToken", None)
+        if token is None:
+            return forward(call)
+        with self._lock:
+            key = (call.region, token)
+            if key in self._seen:
+                return self._replay(call.region, request, *self._seen[key])
+            response = forward(call)
+            if response.status_code == 200:
+                ids = re.findall(r"<instanceId>(i-\w+)</instanceId>", response.get_data(as_text=True))
+                self._seen[key] = request, response.get_data(), ids
+            return response
+
+    def _replay(
+        self, region: str, request: dict[str, Any], first: dict[str, Any], answer: bytes, ids: list[str]
+    ) -> Response:
+        if request != first:
+            raise AwsError(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in previous"
+                " request(s).",
+            )
+        instances = [find_instance(region, instance_id) for instance_id in ids]
+        if all(instance is None or instance.state == "terminated" for instance in instances):
+            raise AwsError(
+                "IdempotentInstanceTerminated",
+                "The instances launched with this client token have been terminated.",
+            )
+        return Response(answer, content_type="text/xml")

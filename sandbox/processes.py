@@ -1,0 +1,187 @@
+"""One way to run a child: a session of its own, dead when we are, ready when it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+LEASH = Path(__file__).with_name("leash.py")
+PORTS = range(20_000, 32_000)
+"""Below Linux's ephemeral range (from 32768): no outgoing connection takes a port between test and use."""
+
+Ready = Callable[["Process"], Awaitable[bool]]
+
+
+class ProcessError(RuntimeError):
+    """A child did not start, or did not become ready in time. The message holds the end of its log."""
+
+
+class Process:
+    """A child process. `start` and `kill9` may alternate as often as wanted; the log is kept across starts.
+
+    Start it from a thread that lives as long as the child should: the kernel's "parent death" signal
+    (prctl(2), PR_SET_PDEATHSIG) watches the *thread* that forked, not its process.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        ready: Ready | None = None,
+        ready_timeout: float = 30,
+        grace: float = 5,
+    ) -> None:
+        """`env` is added to our own environment; `grace` is the seconds between SIGTERM and SIGKILL."""
+        self.argv = [str(part) for part in argv]
+        self.name = name or Path(self.argv[0]).name
+        self.log = log
+        self._env = dict(env or {})
+        self._cwd = cwd
+        self._ready = ready
+        self._ready_timeout = ready_timeout
+        self._grace = grace
+        self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._child.pid if self._child is not None and self.alive else None
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        return None if self._child is None else self._child.poll()
+
+    def spawn(self) -> None:
+        """Start it without waiting until it is ready."""
+        if self.alive:
+            raise ProcessError(f"{self.name}: already running")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._env},
+                cwd=self._cwd,
+                start_new_session=True,  # its own process group, and a terminal's Ctrl-C is ours alone
+            )
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready; a child that fails to is stopped again."""
+        self.spawn()
+        if self._ready is None:
+            return
+        try:
+            await self._until_ready(self._ready)
+        except BaseException:
+            self.kill9()
+            raise
+
+    async def _until_ready(self, ready: Ready) -> None:
+        deadline = time.monotonic() + self._ready_timeout
+        while not await ready(self):
+            if not self.alive:
+                raise ProcessError(f"{self.name} exited with {self.returncode}\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ProcessError(f"{self.name} not ready in {self._ready_timeout:g} s\n{self.log_tail()}")
+            await asyncio.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the child's whole process group; nothing happens if it is gone."""
+        if self._child is not None and self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
+
+    def kill9(self) -> None:
+        """SIGKILL, and reap: when this returns it is gone."""
+        self.signal(signal.SIGKILL)
+        if self._child is not None:
+            self._child.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, the grace period, SIGKILL. Blocks; `aclose` does not."""
+        if self._child is None or not self.alive:
+            return
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)  # as systemd does: a stopped process could not see the SIGTERM
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(self._grace)
+        self.kill9()
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.stop)
+
+    async def __aenter__(self) -> Process:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def log_text(self) -> str:
+        """What the child has written since its latest start."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def log_tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+
+def says(pattern: str) -> Ready:
+    """Ready when the log matches the pattern."""
+
+    async def ready(process: Process) -> bool:
+        return re.search(pattern, process.log_text()) is not None
+
+    return ready
+
+
+def answers(url: str) -> Ready:
+    """Ready when a GET of the URL answers 200."""
+
+    async def ready(process: Process) -> bool:
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    return ready
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port nobody listens on, and that the kernel gives to no outgoing connection meanwhile."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((host, port))
+                return port
+    raise ProcessError(f"no free port on {host} in {PORTS}")

@@ -1,0 +1,63 @@
+"""The cloud's process: moto, what moto lacks, and the control endpoints, on one port."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from sandbox.control import PREFIX, Control
+from sandbox.instances import ClientTokens, install
+from sandbox.machines import Machines
+from sandbox.protocol import ApiFaults, Protocol
+from sandbox.ssm import RunCommand
+
+
+class QuietRequestHandler(MotoRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No line a request."""
+
+
+def create_app(machines: Machines) -> Any:
+    """The WSGI application of a cloud over these machines."""
+    install(machines)
+    api_faults = ApiFaults()
+    commands = RunCommand(machines)
+    control = Control(machines, api_faults)
+    aws = Protocol(
+        DomainDispatcherApplication(create_backend_app),
+        {
+            ("ec2", "RunInstances"): ClientTokens().run_instances,
+            ("ssm", "SendCommand"): commands.send_command,
+            ("ssm", "GetCommandInvocation"): commands.get_command_invocation,
+            ("ssm", "ListCommands"): commands.list_commands,
+            ("ssm", "DescribeInstanceInformation"): commands.describe_instance_information,
+        },
+        api_faults,
+    )
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        ours = environ["PATH_INFO"].startswith(PREFIX)
+        return control(environ, start_response) if ours else aws(environ, start_response)
+
+    return app
+
+
+def serve(state: Path, host: str, port: int, boot_seconds: float) -> None:
+    """Serve until SIGTERM or SIGINT; every machine is halted then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    machines = Machines(state, boot_seconds)
+    try:
+        with make_server(
+            host, port, create_app(machines), threaded=True, request_handler=QuietRequestHandler
+        ) as server:
+            print(f"listening url=http://{host}:{server.server_port}", flush=True)
+            server.serve_forever()
+    finally:
+        machines.close()

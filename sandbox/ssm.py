@@ -1,0 +1,184 @@
+"""Run Command with real exit codes, which moto has not. Documents and parameters are moto's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ssm.models import ssm_backends
+from werkzeug import Response
+
+from sandbox.instances import find_instance
+from sandbox.machines import Machine, Machines
+from sandbox.protocol import AwsError, Call, Forward, json_response
+
+RESTARTS = ("systemctl restart bot.service", "systemctl restart bot")
+COMMAND_NOT_FOUND = 127
+
+
+@dataclass
+class Invocation:
+    """A command on one instance. `code` is -1 until it ends, as in AWS."""
+
+    status: str = "Pending"
+    code: int = -1
+    stderr: str = ""
+    started_at: float = 0.0
+
+
+@dataclass
+class Command:
+    region: str
+    document: str
+    comment: str
+    timeout: int
+    lines: list[str]
+    invocations: dict[str, Invocation]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    at: float = field(default_factory=time.time)
+
+    @property
+    def status(self) -> str:
+        """The worst of its invocations."""
+        states = {invocation.status for invocation in self.invocations.values()}
+        return next((s for s in ("Pending", "InProgress", "Failed") if s in states), "Success")
+
+    def describe(self) -> dict[str, Any]:
+        ended = [i for i in self.invocations.values() if i.status in ("Success", "Failed")]
+        return {
+            "CommandId": self.id,
+            "DocumentName": self.document,
+            "Comment": self.comment,
+            "RequestedDateTime": self.at,
+            "ExpiresAfter": self.at + self.timeout,
+            "TimeoutSeconds": self.timeout,
+            "InstanceIds": list(self.invocations),
+            "Status": self.status,
+            "StatusDetails": self.status,
+            "TargetCount": len(self.invocations),
+            "CompletedCount": len(ended),
+            "ErrorCount": sum(i.status == "Failed" for i in ended),
+        }
+
+
+class RunCommand:
+    """The actions of Systems Manager that touch a machine."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+        self._commands: dict[str, Command] = {}
+
+    def send_command(self, call: Call, _: Forward) -> Response:
+        document = call.params["DocumentName"]
+        found = ssm_backends[DEFAULT_ACCOUNT_ID][call.region]._documents.get(document)
+        if found is None:
+            raise AwsError("InvalidDocument", f"Document with name {document} does not exist.")
+        targets = [self._online(call.region, i) for i in call.params.get("InstanceIds", [])]
+        if not targets:
+            raise AwsError("InvalidInstanceId", "")
+        command = Command(
+            region=call.region,
+            document=document,
+            comment=call.params.get("Comment", ""),
+            timeout=int(call.params.get("TimeoutSeconds", 3600)),
+            lines=lines_of(found.find(None, None).content_json),
+            invocations={machine.instance_id: Invocation() for machine in targets},
+        )
+        self._commands[command.id] = command
+        answer = json_response({"Command": command.describe()})
+        for machine in targets:
+            threading.Thread(target=run, args=(command, machine), daemon=True).start()
+        return answer
+
+    def get_command_invocation(self, call: Call, _: Forward) -> Response:
+        command = self._commands.get(call.params["CommandId"])
+        invocation = command.invocations.get(call.params["InstanceId"]) if command else None
+        if command is None or invocation is None:
+            raise AwsError("InvocationDoesNotExist", "")
+        return json_response(
+            {
+                "CommandId": command.id,
+                "InstanceId": call.params["InstanceId"],
+                "Comment": command.comment,
+                "DocumentName": command.document,
+                "PluginName": "aws:runShellScript",
+                "ResponseCode": invocation.code,
+                "Status": invocation.status,
+                "StatusDetails": invocation.status,
+                "StandardOutputContent": "",
+                "StandardErrorContent": invocation.stderr,
+            }
+        )
+
+    def list_commands(self, call: Call, _: Forward) -> Response:
+        command_id, instance_id = call.params.get("CommandId"), call.params.get("InstanceId")
+        found = [
+            command.describe()
+            for command in reversed(self._commands.values())
+            if command.region == call.region
+            and command_id in (None, command.id)
+            and (instance_id is None or instance_id in command.invocations)
+        ]
+        return json_response({"Commands": found})
+
+    def describe_instance_information(self, call: Call, _: Forward) -> Response:
+        filters = [(f["Key"], f["Values"]) for f in call.params.get("Filters", [])]
+        filters += [(f["key"], f["valueSet"]) for f in call.params.get("InstanceInformationFilterList", [])]
+        found = [
+            entry
+            for machine in self._machines.all()
+            if (entry := information(call.region, machine)) is not None
+            and all(entry[key.removesuffix("s")] in values for key, values in filters)
+        ]
+        return json_response({"InstanceInformationList": found})
+
+    def _online(self, region: str, instance_id: str) -> Machine:
+        machine = self._machines.get(instance_id)
+        if machine is None or not machine.online or find_instance(region, instance_id) is None:
+            raise AwsError("InvalidInstanceId", f"Instances [[{instance_id}]] not in a valid state.")
+        return machine
+
+
+def information(region: str, machine: Machine) -> dict[str, Any] | None:
+    """What the agent last said of itself; None where it never did, or the instance is gone."""
+    instance = find_instance(region, machine.instance_id)
+    if instance is None or instance.state == "terminated" or not machine.boot_id:
+        return None
+    return {
+        "InstanceId": machine.instance_id,
+        "PingStatus": "Online" if machine.online else "ConnectionLost",
+        "LastPingDateTime": time.time(),
+        "AgentVersion": "3.3.0.0",
+        "PlatformType": "Linux",
+        "ResourceType": "EC2Instance",
+        "IPAddress": machine.address,
+    }
+
+
+def lines_of(document: dict[str, Any]) -> list[str]:
+    """The shell script of a schema 2.2 document."""
+    return [
+        str(line)
+        for step in document.get("mainSteps") or []
+        if step.get("action") == "aws:runShellScript"
+        for line in step["inputs"]["runCommand"]
+    ]
+
+
+def run(command: Command, machine: Machine) -> None:
+    """A script's exit code is its last line's."""
+    invocation = command.invocations[machine.instance_id]
+    invocation.status = "InProgress"
+    code, errors = 0, []
+    for line in command.lines:
+        if line.strip() in RESTARTS:
+            code, error = machine.systemctl_restart()
+        else:
+            code, error = COMMAND_NOT_FOUND, f"sh: {line}: the sandbox's machines only know systemctl"
+        errors += [error] if error else []
+    invocation.stderr, invocation.code = "\n".join(errors), code
+    invocation.status = "Success" if code == 0 else "Failed"
