@@ -178,6 +178,8 @@ def classify(error: Exception, stage: Reason) -> tuple[Reason, str]:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        error = OSError(error.os_error.strerror)
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 

@@ -1,0 +1,93 @@
+"""`python -m exporter`: wiring and an exit code."""
+
+import asyncio
+import contextlib
+import resource
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+
+import aiohttp
+import prometheus_client
+import structlog
+import uvloop
+from aiohttp import web
+
+from exporter import logs
+from exporter.discovery import Discovery
+from exporter.fleet import Fleet
+from exporter.meters import Meters
+from exporter.probers import AiohttpProber, session_for
+from exporter.reload import Reloader
+from exporter.server import Server
+from exporter.settings import Settings, package_version, parse_settings
+from exporter.store import Store
+
+_RESERVED_DESCRIPTORS = 128  # for scrapes, files, discovery and the process itself
+
+log = structlog.get_logger()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    settings = parse_settings(arguments)
+    logs.configure(settings.log_level, settings.log_format)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        uvloop.run(serve(settings))
+    except (OSError, ssl.SSLError) as error:
+        log.error("cannot start", why=str(error))
+        return 1
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. OSError if the address is taken or the CA file cannot be read."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    meters, store = Meters(settings, package_version()), Store()
+    async with session_for(settings) as session, aiohttp.ClientSession() as discovery_session:
+        prober = AiohttpProber(settings, session)
+        limit = settings.max_in_flight or _descriptors() - _RESERVED_DESCRIPTORS
+        fleet = Fleet(settings, prober, store, meters, max_in_flight=max(1, limit))
+        reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings.refresh)
+        app = Server(settings, session, fleet, store, meters, reloader).app()
+        async with _listening(app, *settings.listen) as url:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, reloader.wake)
+            log.info("listening", url=url, version=package_version(), max_in_flight=limit)
+            reloading = loop.create_task(reloader.run())
+            reloading.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            log.info("stopping")
+            fleet.stop()
+            reloading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reloading
+        await prober.close()
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield f"http://{shown}:{bound[1]}"
+    finally:
+        await runner.cleanup()
+
+
+def _descriptors() -> int:
+    """Open files allowed, after raising the soft limit to the hard one as any user may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(hard, 1_000_000) if hard != resource.RLIM_INFINITY else 1_000_000
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Where targets come from: files and HTTP services in Prometheus's format, looked at again and again.
+
+A source that cannot be read, or that has a bad target, changes nothing: its last good list stays. Only while
+there is no good list yet are the good targets of a bad one taken: better to watch some bots than none.
+"""
+
+import asyncio
+import glob
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from exporter.settings import Settings
+from exporter.targets import Parsed, Problem, Target, merge, parse_groups
+
+_HTTP_TIMEOUT = 10
+_LARGEST = 256 * 1024 * 1024
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All sources together. `unread` are sources that gave no list; `invalid` are refused targets."""
+
+    targets: tuple[Target, ...]
+    invalid: tuple[Problem, ...]
+    unread: tuple[Problem, ...]
+    ready: bool  # every source has been read at least once
+
+    @property
+    def ok(self) -> bool:
+        return not self.invalid and not self.unread
+
+
+class _UnreadError(Exception):
+    """A source that gave no list of groups; never leaves this module."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(why)
+        self.why, self.remedy = why, remedy
+
+
+@dataclass(slots=True)
+class _Source:
+    """What one file or URL last said (`raw`), how that was read, and the list in use."""
+
+    raw: bytes | None = None
+    latest: Parsed | None = None
+    good: Parsed | None = None
+    problem: Problem | None = None
+
+    def take(self, parsed: Parsed) -> None:
+        self.latest, self.problem = parsed, None
+        if not parsed.problems or self.good is None or self.good.problems:
+            self.good = parsed
+
+
+class Discovery:
+    """Reads every source and says what is to be probed."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._sources: dict[str, _Source] = {}
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> Loaded:
+        """Look at every source now."""
+        async with self._lock:
+            files = await asyncio.to_thread(self._find_files)
+            places = [*files, *self._settings.urls]
+            self._sources = {place: self._sources.get(place, _Source()) for place in places}
+            await asyncio.gather(
+                *(self._refresh(files[place], place, self._sources[place]) for place in files),
+                *(self._refresh(None, url, self._sources[url]) for url in self._settings.urls),
+            )
+            return await asyncio.to_thread(self._merge)
+
+    def _find_files(self) -> dict[str, Path]:
+        """Files by name. What a glob no longer matches is gone; a file named outright must exist."""
+        names: dict[str, Path] = {}
+        for pattern in self._settings.files:
+            found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+            names.update({name: Path(name) for name in found})
+        return names
+
+    async def _refresh(self, path: Path | None, place: str, source: _Source) -> None:
+        try:
+            raw = await (self._fetch(place) if path is None else asyncio.to_thread(_read, path))
+            if raw != source.raw or source.latest is None:
+                parsed = await asyncio.to_thread(_parse, raw, place, path is None or path.suffix == ".json")
+                source.raw = raw
+                source.take(parsed)
+            source.problem = None
+        except _UnreadError as error:
+            source.problem = Problem(place, error.why, error.remedy)
+
+    async def _fetch(self, url: str) -> bytes:
+        headers = {"Accept": "application/json"}
+        token_file = self._settings.url_token_file
+        if token_file is not None:
+            try:
+                token = (await asyncio.to_thread(token_file.read_text)).strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = f"the token file {token_file} cannot be read: {_words(error)}"
+                raise _UnreadError(why, "check --targets.url-token-file") from None
+            headers["Authorization"] = f"Bearer {token}"
+        limits = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT)
+        try:
+            async with self._session.get(url, headers=headers, timeout=limits) as response:
+                if response.status != 200:
+                    remedy = "check the token" if response.status in (401, 403) else "check the service"
+                    raise _UnreadError(f"answered {response.status}", remedy)
+                return await _bounded(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _UnreadError(f"no answer: {_words(error)}", "check the service") from None
+
+    def _merge(self) -> Loaded:
+        sources = self._sources.values()
+        merged = merge(replace(source.good, problems=()) for source in sources if source.good)
+        refused = tuple(problem for source in sources if source.latest for problem in source.latest.problems)
+        return Loaded(
+            targets=merged.targets,
+            invalid=refused + merged.problems,
+            unread=tuple(source.problem for source in sources if source.problem),
+            ready=all(source.good is not None for source in sources),
+        )
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 20):
+        body += chunk
+        if len(body) > _LARGEST:
+            raise _UnreadError(f"the list is larger than {_LARGEST} bytes", "split it over several services")
+    return bytes(body)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        why = f"cannot be read: {_words(error)}"
+        raise _UnreadError(why, "check the path and its permissions") from None
+
+
+def _parse(raw: bytes, place: str, is_json: bool) -> Parsed:
+    """Targets in a document; _UnreadError if it is no list of groups, as when half of it is written."""
+    decode: Callable[[bytes], object] = json.loads if is_json else _load_yaml
+    try:
+        document = decode(raw)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        kind = "JSON" if is_json else "YAML"
+        raise _UnreadError(f"is no {kind}: {_words(error)}", "correct it; the last good list stays") from None
+    if not isinstance(document, list):
+        problem = parse_groups(document, place).problems[0]
+        raise _UnreadError(problem.why, problem.remedy)
+    return parse_groups(document, place)
+
+
+def _load_yaml(raw: bytes) -> object:
+    return yaml.load(raw, Loader=_Loader)  # noqa: S506 - the safe loader, in C where it is built
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,144 @@
+"""The fleet being watched: who is due, what each probe came to, and what is published of it."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from exporter.answer import ProbeResult
+from exporter.meters import Meters
+from exporter.observation import Observation, observe
+from exporter.probers import Prober
+from exporter.schedule import Wheel
+from exporter.settings import Settings
+from exporter.store import Store
+from exporter.targets import Target
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Bot:
+    """A target and what is known of it. `running` is True from its slot until its probe has ended."""
+
+    target: Target
+    seen: Observation | None = None
+    running: bool = False
+
+
+class Fleet:
+    """Probes each bot once an interval, in its own slot, at most `max_in_flight` at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        prober: Prober,
+        store: Store,
+        meters: Meters,
+        *,
+        max_in_flight: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._prober, self._store, self._meters = settings, prober, store, meters
+        self._max_in_flight = max_in_flight
+        self._now = now
+        self._bots: dict[str, Bot] = {}
+        self._wheel = Wheel()
+        self._waiting: deque[tuple[Bot, float]] = deque()
+        self._in_flight = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._bots)
+
+    def get(self, name: str) -> Bot | None:
+        return self._bots.get(name)
+
+    def apply(self, targets: Iterable[Target]) -> None:
+        """Watch exactly these. A bot whose target changed keeps its history and its slot."""
+        wanted = {target.bot: target for target in targets}
+        for name in self._bots.keys() - wanted.keys():
+            del self._bots[name]
+            self._wheel.remove(name)
+            self._store.remove(name)
+        for name, target in wanted.items():
+            bot = self._bots.get(name)
+            if bot is None:
+                bot = self._bots[name] = Bot(target)
+            elif bot.target == target:
+                continue
+            bot.target = target
+            self._wheel.put(name, target.interval or self._settings.interval)
+            self._store.upsert(target, bot.seen)
+        self._meters.templates({target.template for target in wanted.values()})
+        self._meters.targets.set(len(wanted))
+        self._arm()
+
+    def stop(self) -> None:
+        """Start no more probes."""
+        self._stopped = True
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        due = self._wheel.next_due(loop.time())
+        self._timer = None if due is None or self._stopped else loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name, due in self._wheel.due(loop.time()):
+            bot = self._bots[name]
+            if bot.running:
+                self._meters.skipped.inc()
+            else:
+                bot.running = True
+                self._waiting.append((bot, due))
+        self._start_waiting()
+        self._arm()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._in_flight < self._max_in_flight:
+            bot, due = self._waiting.popleft()
+            if self._bots.get(bot.target.bot) is not bot:
+                continue  # it left while it waited
+            self._in_flight += 1
+            self._meters.lag.observe(max(0.0, asyncio.get_running_loop().time() - due))
+            target = bot.target
+            self._prober.start(target, partial(self._done, bot, target))
+        self._meters.in_flight.set(self._in_flight)
+
+    def _done(self, bot: Bot, target: Target, result: ProbeResult) -> None:
+        self._in_flight -= 1
+        bot.running = False
+        # Dropped: the answer of a bot that left meanwhile, or of an address it no longer has.
+        if self._bots.get(target.bot) is bot and bot.target is target:
+            self._meters.count(target.template, result)
+            before, bot.seen = bot.seen, observe(bot.seen, result, self._settings.thresholds)
+            self._store.upsert(target, bot.seen)
+            _log_change(before, bot.seen)
+        self._start_waiting()
+
+
+def _log_change(before: Observation | None, after: Observation) -> None:
+    """One line when an endpoint of a bot begins to fail or is well again, not one a probe."""
+    for endpoint in ("health", "mesh"):
+        was = getattr(before.result, endpoint) if before else None
+        answer = getattr(after.result, endpoint)
+        if was is not None and was.ok == answer.ok:
+            continue
+        bot = after.result.bot
+        if not answer.ok:
+            log.warning(
+                "bot failing", bot=bot, endpoint=endpoint, reason=str(answer.reason), detail=answer.detail
+            )
+        elif before is not None:
+            log.info("bot recovered", bot=bot, endpoint=endpoint, failures=before.streak)

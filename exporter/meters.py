@@ -1,0 +1,77 @@
+"""The exporter's own series and those of each template, over prometheus-client."""
+
+import platform
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from exporter import metrics
+from exporter.answer import ProbeResult, Reason
+from exporter.metrics import Family
+from exporter.settings import Settings
+
+
+class Meters:
+    """One registry; a template's series exist at 0 from its first bot on and leave with its last."""
+
+    def __init__(self, settings: Settings, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.targets = self._gauge(metrics.BOT_EXPORTER_TARGETS)
+        self.invalid = self._gauge(metrics.BOT_EXPORTER_TARGETS_INVALID)
+        self.in_flight = self._gauge(metrics.BOT_EXPORTER_PROBES_IN_FLIGHT)
+        self.skipped = self._counter(metrics.BOT_EXPORTER_PROBES_SKIPPED_TOTAL)
+        self.lag = self._histogram(metrics.BOT_EXPORTER_SCHEDULE_LAG_SECONDS, metrics.LAG_BUCKETS)
+        self.reload_ok = self._gauge(metrics.BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL)
+        self.reload_time = self._gauge(metrics.BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS)
+        self._durations = self._histogram(metrics.BOT_FLEET_PROBE_DURATION_SECONDS, metrics.DURATION_BUCKETS)
+        self._probes = self._counter(metrics.BOT_FLEET_PROBES_TOTAL)
+        self._failures = self._counter(metrics.BOT_FLEET_PROBE_FAILURES_TOTAL)
+        self._templates: set[str] = set()
+        self._publish(settings, version)
+        prometheus_client.ProcessCollector(registry=self.registry)
+        prometheus_client.PlatformCollector(registry=self.registry)
+
+    def templates(self, present: set[str]) -> None:
+        """Make the series of these templates exist, and drop all others."""
+        for template in present - self._templates:
+            for endpoint in metrics.ENDPOINTS:
+                self._durations.labels(template, endpoint)
+                self._probes.labels(template, endpoint)
+                for reason in Reason:
+                    self._failures.labels(template, endpoint, reason)
+        for template in self._templates - present:
+            for endpoint in metrics.ENDPOINTS:
+                self._durations.remove(template, endpoint)
+                self._probes.remove(template, endpoint)
+                for reason in Reason:
+                    self._failures.remove(template, endpoint, reason)
+        self._templates = set(present)
+
+    def count(self, template: str, result: ProbeResult) -> None:
+        for endpoint, answer in (("health", result.health), ("mesh", result.mesh)):
+            self._probes.labels(template, endpoint).inc()
+            self._durations.labels(template, endpoint).observe(answer.seconds)
+            if answer.reason is not None:
+                self._failures.labels(template, endpoint, answer.reason).inc()
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def _publish(self, settings: Settings, version: str) -> None:
+        thresholds = settings.thresholds
+        level = self._gauge(metrics.BOT_HEALTH_SCORE_THRESHOLD)
+        level.labels("low").set(thresholds.low)
+        level.labels("critical").set(thresholds.critical)
+        self._gauge(metrics.BOT_PROBE_FAILURE_STREAK_THRESHOLD).set(thresholds.streak)
+        self._gauge(metrics.BOT_PROBE_INTERVAL_SECONDS).set(settings.interval)
+        self._gauge(metrics.BOT_PROBE_TIMEOUT_SECONDS).set(settings.timeout)
+        self._gauge(metrics.BOT_EXPORTER_BUILD_INFO).labels(version, platform.python_version()).set(1)
+
+    def _gauge(self, family: Family) -> Gauge:
+        return Gauge(family.name, family.help, family.labels, registry=self.registry)
+
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.name, family.help, family.labels, registry=self.registry)
+
+    def _histogram(self, family: Family, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)

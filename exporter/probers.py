@@ -1,0 +1,63 @@
+"""How probes are run: the seam between the fleet, which decides, and a transport."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+import aiohttp
+
+from exporter.answer import ProbeResult
+from exporter.probe import open_session, probe
+from exporter.settings import Settings
+from exporter.targets import Target
+
+Done = Callable[[ProbeResult], None]
+
+
+class Prober(Protocol):
+    """Starts probes; each ends in exactly one call of `done`, unless the prober is closed first."""
+
+    def start(self, target: Target, done: Done) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class AiohttpProber:
+    """One task a probe."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, target: Target, done: Done) -> None:
+        task = asyncio.get_running_loop().create_task(self._probe(target, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _probe(self, target: Target, done: Done) -> None:
+        settings = self._settings
+        done(
+            await probe(
+                self._session,
+                target,
+                timeout=settings.timeout,
+                max_body=settings.max_body,
+                keep_alive=settings.keep_alive,
+            )
+        )
+
+
+def session_for(settings: Settings) -> aiohttp.ClientSession:
+    """The probing session these settings ask for; OSError or ssl.SSLError if the CA file is no good."""
+    tls = ssl.create_default_context(cafile=settings.tls_ca_file)
+    if not settings.tls_verify:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return open_session(tls=tls, keep_alive=settings.interval * 2 if settings.keep_alive else 0)

@@ -1,0 +1,67 @@
+"""Keeping the fleet in step with its sources: look again every refresh interval, or at once when asked."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from exporter.discovery import Discovery, Loaded
+from exporter.fleet import Fleet
+from exporter.meters import Meters
+
+log = structlog.get_logger()
+
+
+class Reloader:
+    def __init__(
+        self,
+        discovery: Discovery,
+        fleet: Fleet,
+        meters: Meters,
+        refresh: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._discovery, self._fleet, self._meters = discovery, fleet, meters
+        self._refresh = refresh
+        self._now = now
+        self._told: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
+        self.ready = False
+
+    def wake(self) -> None:
+        """Look at the sources now (SIGHUP)."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Never returns; cancel it."""
+        while True:
+            await self.reload()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._refresh)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def reload(self) -> Loaded:
+        loaded = await self._discovery.load()
+        before = len(self._fleet)
+        self._fleet.apply(loaded.targets)
+        self._meters.invalid.set(len(loaded.invalid))
+        self._meters.reload_ok.set(loaded.ok)
+        if loaded.ok:
+            self._meters.reload_time.set(self._now())
+        self._tell(loaded, before)
+        self.ready = self.ready or loaded.ready
+        return loaded
+
+    def _tell(self, loaded: Loaded, before: int) -> None:
+        """Log what is new: a file that stays broken is no news every 15 seconds."""
+        problems = frozenset(map(str, (*loaded.unread, *loaded.invalid)))
+        for problem in (*loaded.unread, *loaded.invalid):
+            if str(problem) not in self._told:
+                log.error("target refused" if problem in loaded.invalid else "targets not read",
+                          place=problem.place, why=problem.why, remedy=problem.remedy)  # fmt: skip
+        if (self._told and not problems) or before != len(loaded.targets) or not self.ready:
+            log.info("targets loaded", bots=len(loaded.targets), problems=len(problems))
+        self._told = problems

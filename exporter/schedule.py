@@ -1,0 +1,90 @@
+"""When each bot is probed: a timing wheel. Pure: the caller owns the clock and passes `now`.
+
+A bot's slot is a keyed stable hash of its name modulo its interval, so bots are spread evenly, nothing is
+probed all at once at start, and adding or removing bots moves nobody.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from math import ceil, floor
+
+_KEY = b"bot-exporter/slot"
+TICK = 0.01
+
+
+def slot(bot: str, interval: float) -> float:
+    """Seconds into each interval at which the bot is probed, in [0, interval)."""
+    digest = blake2b(bot.encode(), digest_size=8, key=_KEY).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53 * interval
+
+
+class Ring:
+    """Bots of one interval, in slots of about `TICK` seconds; slot k is due at every k + n·size ticks."""
+
+    def __init__(self, interval: float) -> None:
+        self.size = max(1, ceil(interval / TICK))
+        self.step = interval / self.size
+        self.slots: dict[int, dict[str, None]] = {}
+        self._done: int | None = None  # the last tick handed out
+
+    def add(self, bot: str) -> None:
+        self.slots.setdefault(self._index(bot), {})[bot] = None
+
+    def remove(self, bot: str) -> None:
+        index = self._index(bot)
+        self.slots[index].pop(bot)
+        if not self.slots[index]:
+            del self.slots[index]
+
+    def due(self, now: float) -> Iterator[tuple[str, float]]:
+        """Bots whose slot has come since the last call, with the time it came; at most one turn of the ring.
+
+        What a stall longer than an interval missed is not made up for: each bot is handed out once.
+        """
+        current = floor(now / self.step)
+        first = current if self._done is None else max(self._done + 1, current - self.size + 1)
+        self._done = max(current, first - 1)
+        for tick in range(first, current + 1):
+            for bot in tuple(self.slots.get(tick % self.size, ())):
+                yield bot, tick * self.step
+
+    def next_due(self, now: float) -> float:
+        """When the next occupied slot comes; one turn from now if there is none."""
+        done = floor(now / self.step) - 1 if self._done is None else self._done
+        for tick in range(done + 1, done + 1 + self.size):
+            if tick % self.size in self.slots:
+                return tick * self.step
+        return (done + self.size) * self.step
+
+    def _index(self, bot: str) -> int:
+        return min(floor(slot(bot, self.step * self.size) / self.step), self.size - 1)
+
+
+class Wheel:
+    """Rings by interval: which bots are due, and when to look again."""
+
+    def __init__(self) -> None:
+        self._rings: dict[float, Ring] = {}
+        self._interval: dict[str, float] = {}
+
+    def put(self, bot: str, interval: float) -> None:
+        """Schedule the bot; with another interval than before it moves to that ring."""
+        if self._interval.get(bot) == interval:
+            return
+        self.remove(bot)
+        self._interval[bot] = interval
+        self._rings.setdefault(interval, Ring(interval)).add(bot)
+
+    def remove(self, bot: str) -> None:
+        interval = self._interval.pop(bot, None)
+        if interval is not None:
+            self._rings[interval].remove(bot)
+            if not self._rings[interval].slots:
+                del self._rings[interval]
+
+    def due(self, now: float) -> list[tuple[str, float]]:
+        return [pair for ring in self._rings.values() for pair in ring.due(now)]
+
+    def next_due(self, now: float) -> float | None:
+        """None while there is nothing to probe."""
+        return min((ring.next_due(now) for ring in self._rings.values()), default=None)

@@ -1,0 +1,132 @@
+"""The exporter over HTTP: metrics, a probe for the person who asks why, health, reload."""
+
+import html
+import time
+
+import aiohttp
+from aiohttp import web
+
+from exporter.exposition import CONTENT_TYPE, bot_lines, header
+from exporter.fleet import Bot, Fleet
+from exporter.meters import Meters
+from exporter.metrics import PER_BOT
+from exporter.observation import Observation, observe
+from exporter.probe import Steps, probe
+from exporter.reload import Reloader
+from exporter.settings import Settings, package_version
+from exporter.store import Store
+
+_TEXT = "text/plain"
+
+
+class Server:
+    """Handlers over the parts that know."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: aiohttp.ClientSession,
+        fleet: Fleet,
+        store: Store,
+        meters: Meters,
+        reloader: Reloader,
+    ) -> None:
+        self._settings, self._session, self._fleet = settings, session, fleet
+        self._store, self._meters, self._reloader = store, meters, reloader
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/metrics", self._metrics),
+                web.get("/probe", self._probe),
+                web.get("/-/healthy", self._healthy),
+                web.get("/-/ready", self._ready),
+                web.post("/-/reload", self._reload),
+                web.put("/-/reload", self._reload),
+            ]
+        )
+        return app
+
+    async def _index(self, _: web.Request) -> web.Response:
+        return web.Response(text=_page(len(self._fleet)), content_type="text/html")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = b"".join([*self._store.render(), self._meters.render()])
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _probe(self, request: web.Request) -> web.Response:
+        """Probe a known bot now, without counting it. Only known ones: this is no way into the network."""
+        name = request.query.get("bot", "")
+        if not name:
+            return _say(400, "parameter bot is missing: write /probe?bot=NAME or /probe?bot=NAME&debug=true")
+        bot = self._fleet.get(name)
+        if bot is None:
+            return _say(404, f"bot {name!r} is not known: put it in the target list; /metrics names all")
+        debug = request.query.get("debug", "false")
+        if debug not in ("true", "false"):
+            return _say(400, f"parameter debug is {debug!r}: write true or false")
+        steps = Steps()
+        settings = self._settings
+        result = await probe(
+            self._session, bot.target, timeout=settings.timeout, max_body=settings.max_body, steps=steps
+        )
+        seen = observe(bot.seen, result, settings.thresholds)
+        text = _report(bot, seen, steps) if debug == "true" else _exposition(bot, seen)
+        return web.Response(text=text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _healthy(self, _: web.Request) -> web.Response:
+        return _say(200, "healthy")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        if self._reloader.ready:
+            return _say(200, "ready")
+        return _say(503, "not ready: no target list has been read yet")
+
+    async def _reload(self, _: web.Request) -> web.Response:
+        loaded = await self._reloader.reload()
+        problems = [str(problem) for problem in (*loaded.unread, *loaded.invalid)]
+        if not problems:
+            return _say(200, f"loaded {len(loaded.targets)} bots")
+        return _say(500, "\n".join(["not loaded as it is; the last good list stays:", *problems]))
+
+
+def _say(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", content_type=_TEXT)
+
+
+def _exposition(bot: Bot, seen: Observation) -> str:
+    lines = zip(PER_BOT, bot_lines(bot.target, seen), strict=True)
+    return "".join(header(family) + text for family, text in lines if text)
+
+
+def _report(bot: Bot, seen: Observation, steps: Steps) -> str:
+    """Why, for a person: the steps with their times, the verdict, and the series a probe publishes."""
+    points = seen.score
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.result.at))
+    lines = [
+        f"bot {bot.target.bot} at {bot.target.address}, probed {at}, not counted",
+        "",
+        *(f"{seconds * 1000:10.3f} ms  {text}" for seconds, text in steps.lines),
+        "",
+        f"score {points.total:g}: health {points.health:g}, mesh {points.mesh:g}, "
+        f"latency {points.latency:g}, streak {points.streak:g} ({seen.streak} consecutive failures)",
+        "",
+        _exposition(bot, seen),
+    ]
+    return "\n".join(lines)
+
+
+def _page(bots: int) -> str:
+    links = {"/metrics": "metrics", "/-/healthy": "is it alive", "/-/ready": "is it ready"}
+    items = "".join(f'<li><a href="{path}">{path}</a> {text}</li>' for path, text in links.items())
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Bot exporter</title></head>
+<body><h1>Bot exporter</h1>
+<p>Version {html.escape(package_version())}, watching {bots} bots.</p>
+<ul>{items}</ul>
+<form action="/probe"><label>Why is it ill? <input name="bot" required placeholder="bot"></label>
+<input type="hidden" name="debug" value="true"><button>Probe</button></form>
+</body></html>
+"""

@@ -1,0 +1,219 @@
+"""The exporter's settings: one frozen object, made from the command line."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from exporter.answer import MAX_BODY
+from exporter.durations import parse_duration
+from exporter.score import Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are in seconds. `max_in_flight` 0 means as many as file descriptors allow."""
+
+    files: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    url_token_file: Path | None = None
+    refresh: float = 15
+    listen: tuple[str, int] = ("127.0.0.1", 9817)
+    interval: float = 60
+    timeout: float = 10
+    max_in_flight: int = 0
+    max_body: int = MAX_BODY
+    keep_alive: bool = False
+    tls_ca_file: Path | None = None
+    tls_verify: bool = True
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    log_level: str = "info"
+    log_format: str = "logfmt"
+
+
+def package_version() -> str:
+    try:
+        return version("bot-orchestrator")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Settings from the command line; a wrong one exits with status 2 and names the flag and the remedy."""
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    settings = Settings(
+        files=tuple(given["targets.file"]),
+        urls=tuple(given["targets.url"]),
+        url_token_file=given["targets.url_token_file"],
+        refresh=given["targets.refresh"],
+        listen=given["web.listen_address"],
+        interval=given["probe.interval"],
+        timeout=given["probe.timeout"],
+        max_in_flight=given["probe.max_in_flight"],
+        max_body=given["probe.max_body"],
+        keep_alive=given["probe.keep_alive"],
+        tls_ca_file=given["probe.tls_ca_file"],
+        tls_verify=not given["probe.tls_insecure"],
+        thresholds=Thresholds(
+            low=given["score.low"],
+            critical=given["score.critical"],
+            streak=given["score.streak"],
+            latency_full=given["score.latency_full"],
+            latency_zero=given["score.latency_zero"],
+        ),
+        log_level=given["log.level"],
+        log_format=given["log.format"],
+    )
+    if problem := _contradiction(settings):
+        parser.error(problem)
+    return settings
+
+
+def _contradiction(settings: Settings) -> str:
+    """What single flags cannot say of each other; empty if all is well."""
+    thresholds = settings.thresholds
+    if not settings.files and not settings.urls:
+        return "no targets: name a file with --targets.file or a service with --targets.url"
+    if settings.url_token_file and not settings.urls:
+        return "argument --targets.url-token-file: is only used with --targets.url"
+    if settings.tls_ca_file and not settings.tls_verify:
+        return "argument --probe.tls-ca-file: is not used with --probe.tls-insecure; drop one of them"
+    if thresholds.critical > thresholds.low:
+        return "argument --score.critical: must not be above --score.low"
+    if thresholds.latency_zero <= thresholds.latency_full:
+        return "argument --score.latency-zero: must be longer than --score.latency-full"
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bot-exporter",
+        description="Probes every bot and publishes health scores and latencies for Prometheus.",
+        epilog="Durations are written as in Prometheus: 250ms, 60s, 1m30s.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bot-exporter {package_version()}")
+
+    group = parser.add_argument_group("targets (at least one file or URL)")
+    group.add_argument(
+        "--targets.file", action="append", default=[], metavar="PATH",
+        help="file_sd file or glob, YAML or JSON; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--targets.url", action="append", default=[], type=_checked(_url), metavar="URL",
+        help="http_sd service; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--targets.url-token-file", type=Path, metavar="PATH",
+        help="file with the bearer token for --targets.url, read at each request",
+    )  # fmt: skip
+    _value(group, "--targets.refresh", _duration, "15s", "time between two looks at files and services")
+
+    group = parser.add_argument_group("web")
+    _value(group, "--web.listen-address", _address, "127.0.0.1:9817", "HOST:PORT to serve on; port 0 is any")
+
+    group = parser.add_argument_group("probe")
+    _value(group, "--probe.interval", _interval, "60s", "time between two probes of a bot")
+    _value(group, "--probe.timeout", _duration, "10s", "time each endpoint has to answer")
+    _value(group, "--probe.max-in-flight", _count, "0", "probes at once; 0 is what file descriptors allow")
+    _value(group, "--probe.max-body", _positive, str(MAX_BODY), "largest answer in bytes")
+    group.add_argument(
+        "--probe.keep-alive", action="store_true",
+        help="keep connections open between probes (default: one connection a probe)",
+    )  # fmt: skip
+    group.add_argument(
+        "--probe.tls-ca-file", type=Path, metavar="PATH",
+        help="certificates that bots over https are checked against (default: the system's)",
+    )  # fmt: skip
+    group.add_argument(
+        "--probe.tls-insecure", action="store_true", help="do not check certificates (default: check)"
+    )
+
+    group = parser.add_argument_group("score")
+    _value(group, "--score.low", _points, "50", "score below which people are told")
+    _value(group, "--score.critical", _points, "20", "score below which a bot is recovered")
+    _value(group, "--score.streak", _positive, "3", "consecutive failures from which a bot is recovered")
+    _value(group, "--score.latency-full", _duration, "500ms", "answers up to this fast score full points")
+    _value(group, "--score.latency-zero", _duration, "5s", "answers this slow score no points for speed")
+
+    group = parser.add_argument_group("log")
+    _choice(group, "--log.level", ("debug", "info", "warning", "error"), "info")
+    _choice(group, "--log.format", ("logfmt", "json"), "logfmt")
+    return parser
+
+
+def _value(
+    group: argparse._ArgumentGroup, name: str, kind: Callable[[str], object], default: str, text: str
+) -> None:
+    group.add_argument(
+        name, type=_checked(kind), default=default, metavar="VALUE", help=f"{text} (default: %(default)s)"
+    )
+
+
+def _choice(group: argparse._ArgumentGroup, name: str, choices: tuple[str, ...], default: str) -> None:
+    group.add_argument(name, choices=choices, default=default, help="(default: %(default)s)")
+
+
+def _checked(kind: Callable[[str], object]) -> Callable[[str], object]:
+    """argparse prints the words of ArgumentTypeError, but not those of ValueError."""
+
+    def convert(text: str) -> object:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if not 0.001 <= seconds <= 86400:
+        raise ValueError(f'"{text}" is out of range: use 1ms to 1d')
+    return seconds
+
+
+def _interval(text: str) -> float:
+    seconds = parse_duration(text)
+    if not 0.1 <= seconds <= 86400:
+        raise ValueError(f'"{text}" is out of range: use 100ms to 1d')
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f'"{text}" is no count: use a whole number from 0')
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f'"{text}" is no count: use a whole number from 1')
+    return int(text)
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1
+    if not 0 <= points <= 100:
+        raise ValueError(f'"{text}" is no score: use a number from 0 to 100')
+    return points
+
+
+def _url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f'"{text}" is no URL: write http://HOST:PORT/PATH')
+    return text
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f'"{text}" is no address: write HOST:PORT, such as 127.0.0.1:9817')
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9817" means every interface, as in Prometheus
