@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox.binaries import STACK, BinaryError, find, version
 from sandbox.cloud import Cloud, CloudError
 from sandbox.faults import CURES, KINDS, SLOW_SECONDS
 
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         code: int | None = args.run(args)
-    except (CloudError, OSError) as error:
+    except (CloudError, BinaryError, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     return code or 0
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_cloud, add_bots, add_fault, add_heal, add_effects):
+    for add in (add_cloud, add_bots, add_fault, add_heal, add_effects, add_binaries):
         add(commands)
     return top
 
@@ -124,6 +125,17 @@ def effects(args: argparse.Namespace) -> None:
     for effect in asyncio.run(Cloud(args.url).effects()):
         at = datetime.fromtimestamp(effect.at, UTC).isoformat(timespec="milliseconds")
         print(f"{at}  {effect.action:10} {effect.instance_id:20} {effect.bot}")
+
+
+def add_binaries(commands: Commands) -> None:
+    text = "find the real Prometheus and Alertmanager, fetching them if need be"
+    commands.add_parser("binaries", help=text, description=text).set_defaults(run=binaries)
+
+
+def binaries(_: argparse.Namespace) -> None:
+    for name in STACK:
+        path = find(name)
+        print(f"{name:14} {version(path):16} {path}")
 
 
 if __name__ == "__main__":

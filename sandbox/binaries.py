@@ -1,0 +1,126 @@
+"""The real Prometheus and Alertmanager: from PATH, else fetched once with apt, without root.
+
+Nothing is installed: what is fetched lies in `.cache/binaries/<package>/` of this repository, one folder a Debian package.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).parent.parent / ".cache" / "binaries"
+APT_SECONDS = 300
+
+
+class BinaryError(RuntimeError):
+    """A program is nowhere to be had. The message names the ways to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A program: the Debian package that has it, and its names in PATH, the package's own last."""
+
+    package: str
+    names: tuple[str, ...]
+
+
+BINARIES = {
+    "prometheus": Binary("prometheus", ("prometheus",)),
+    "promtool": Binary("prometheus", ("promtool",)),
+    "alertmanager": Binary("prometheus-alertmanager", ("alertmanager", "prometheus-alertmanager")),
+    "amtool": Binary("prometheus-alertmanager", ("amtool",)),
+    "blackbox_exporter": Binary(
+        "prometheus-blackbox-exporter", ("blackbox_exporter", "prometheus-blackbox-exporter")
+    ),
+}
+STACK = ("prometheus", "promtool", "alertmanager", "amtool")
+
+
+def find(name: str, cache: Path = CACHE) -> Path:
+    """The program's path. Fetches it if need be, which takes seconds, and only the first caller does."""
+    return present(name, cache) or fetch(name, cache)
+
+
+def present(name: str, cache: Path = CACHE) -> Path | None:
+    """The program's path if it can be had without fetching."""
+    binary = BINARIES[name]
+    for candidate in binary.names:
+        if found := shutil.which(candidate):
+            return Path(found)
+    cached = cache / binary.package / "usr/bin" / binary.names[-1]
+    return cached if cached.exists() else None
+
+
+def fetch(name: str, cache: Path = CACHE) -> Path:
+    package = BINARIES[name].package
+    with lock(cache):
+        if (found := present(name, cache)) is not None:  # someone else fetched it while we waited
+            return found
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            try:
+                tree = unpack(package, Path(folder))
+            except (OSError, subprocess.SubprocessError) as error:
+                raise BinaryError(explain(name, error)) from error
+            tree.rename(cache / package)  # whole or not at all
+    path = present(name, cache)
+    if path is None:
+        raise BinaryError(f"the Debian package {package} holds no /usr/bin/{BINARIES[name].names[-1]}")
+    return path
+
+
+def unpack(package: str, folder: Path) -> Path:
+    """Download the package with an apt of our own folders, and unpack it; returns the tree."""
+    for needed in ("state/lists/partial", "cache/archives/partial", "deb", "tree"):
+        (folder / needed).mkdir(parents=True)
+    apt = [
+        "apt-get",
+        "-q",
+        "-o",
+        f"Dir::State={folder}/state",
+        "-o",
+        "Dir::State::status=/var/lib/dpkg/status",
+    ]
+    # apt drops to the user `_apt` when run by root, who may not write here.
+    apt += ["-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User=root"]
+    run([*apt, "update"], folder)
+    run([*apt, "download", package], folder / "deb")
+    (archive,) = (folder / "deb").glob("*.deb")
+    run(["dpkg", "-x", str(archive), str(folder / "tree")], folder)
+    return folder / "tree"
+
+
+def run(argv: list[str], cwd: Path) -> None:
+    subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True, timeout=APT_SECONDS)
+
+
+def explain(name: str, error: Exception) -> str:
+    binary = BINARIES[name]
+    why = str(getattr(error, "stderr", None) or error).strip()
+    return (
+        f"{name}: not in PATH as {' or '.join(binary.names)}, and apt could not fetch it ({why})\n"
+        f"  either install it:  sudo apt-get install {binary.package}\n"
+        f"  or put it in PATH:  from https://prometheus.io/download/"
+    )
+
+
+def version(path: Path) -> str:
+    """What it says of itself, in short."""
+    result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    said = result.stdout + result.stderr
+    found = re.search(r"version (\S+)", said)
+    return found[1] if found else "unknown version"
+
+
+@contextmanager
+def lock(cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
