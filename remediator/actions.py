@@ -1,0 +1,161 @@
+"""The tiers that act: restart, reboot, redeploy. One signature, one table.
+
+`do` carries a tier out; `settle` is asked after a crash, or after an answer that was lost, whether it was
+carried out. What proves a cure is never in here: that is for the prober to see.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from remediator.deploy import TAG, Launcher
+from remediator.ec2 import Aws, AwsError
+from remediator.journal import Done, Failed, Journal, Outcome
+from remediator.model import Bot, Tier
+from remediator.prober import Look, Prober
+
+COMMAND_POLL: Final = 0.5  # seconds between two looks at a restart that is under way
+SETTLE_POLL: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What acting takes."""
+
+    aws: Aws
+    launcher: Launcher
+    prober: Prober
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One tier on one bot. `request` was on disk before this: instance and boot as they were then."""
+
+    hands: Hands
+    journal: Journal
+    bot: Bot
+    request: Mapping[str, Any]
+    deadline: float  # Unix time
+
+    @property
+    def instance_id(self) -> str:
+        return str(self.request["instance_id"])
+
+
+Do = Callable[[Action], Awaitable[Outcome]]
+
+
+async def restart(action: Action) -> Outcome:
+    """`systemctl restart bot.service` by SSM; done when the command says that it succeeded."""
+    patience = action.deadline - time.time()
+    command_id = await action.hands.aws.send_restart(
+        action.instance_id, str(action.request["comment"]), patience
+    )
+    return await _await_restart(action, command_id)
+
+
+async def settle_restart(action: Action) -> Outcome:
+    """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now."""
+    found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
+    return await restart(action) if found is None else await _await_restart(action, found)
+
+
+async def _await_restart(action: Action, command_id: str) -> Outcome:
+    while True:
+        try:
+            command = await action.hands.aws.command(action.instance_id, command_id)
+        except AwsError as error:
+            if error.kind not in ("unavailable", "in_doubt"):
+                raise
+        else:
+            if command.status == "Success":
+                return Done({"command_id": command_id}, "the service was restarted")
+            if command.ended:
+                why = f"the restart ended as {command.status}, exit code {command.exit_code}"
+                return Failed(f"{why}: {command.output}" if command.output else why)
+        if time.time() >= action.deadline:
+            return Failed("the restart was still running at its deadline")
+        await asyncio.sleep(COMMAND_POLL)
+
+
+async def reboot(action: Action) -> Outcome:
+    """RebootInstances. Asynchronous: the verification waits for another boot_id."""
+    await action.hands.aws.reboot(action.instance_id)
+    return Done({}, f"{action.instance_id} was told to reboot")
+
+
+async def settle_reboot(action: Action) -> Outcome:
+    """The bot's boot_id settles it. A bot that stays silent leaves it open: then it is not done again.
+
+    Another boot_id than before: it was done. Still the old one at the deadline: it was not, and the tier
+    has failed. A new tier is safer than a second reboot on top of a first that may be under way.
+    """
+    before = action.request.get("boot_id")
+    while True:
+        look = await action.hands.prober.look(action.bot.target())
+        if look.boot_id is not None and before is not None and look.boot_id != before:
+            return Done({}, "settled: the bot has a new boot_id")
+        if time.time() >= action.deadline:
+            if look.boot_id is not None:
+                return Failed("settled: the bot still has its old boot_id, so it was not rebooted")
+            return Done({}, "in doubt, and not done again: the bot does not answer")
+        await asyncio.sleep(SETTLE_POLL)
+
+
+async def redeploy(action: Action) -> Outcome:
+    """A new instance from the same configuration, healthy before the old one goes.
+
+    Its steps are journaled one by one, so after a crash this is simply called again.
+    """
+    journal, launcher, bot = action.journal, action.hands.launcher, action.bot
+    up = await launcher.bring_up(journal, bot, "candidate")
+    if isinstance(up, Failed):
+        await launcher.take_away(journal, "the candidate was not healthy; the old instance was left alone")
+        return up
+    registered = await launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
+    if isinstance(registered, Failed):
+        await launcher.take_away(journal, "the candidate could not be registered")
+        return registered
+
+    async def retire(request: Mapping[str, Any]) -> Outcome:
+        if request["instance_id"]:
+            try:
+                await action.hands.aws.tag(request["instance_id"], {f"{TAG}:role": "retired"})
+            except AwsError as error:
+                if error.kind != "gone":
+                    raise
+            await action.hands.aws.terminate(request["instance_id"])
+        return Done({}, f"{request['instance_id'] or 'no instance'} terminated")
+
+    retired = await journal.step("retired", retire, request={"instance_id": action.instance_id})
+    if isinstance(retired, Failed):
+        return Failed(f"the new instance runs, but the old one could not be ended: {retired.why}")
+    return Done(up.result, f"{up.result['instance_id']} at {up.result['address']}")
+
+
+@dataclass(frozen=True, slots=True)
+class TierAction:
+    do: Do
+    settle: Do
+    doubt: Callable[[Mapping[str, Any], Look], str | None]
+
+
+def _unchanged(key: str, what: str) -> Callable[[Mapping[str, Any], Look], str | None]:
+    """A healthy answer with the old boot_id (or started_at) comes from before the action, or despite it."""
+
+    def doubt(before: Mapping[str, Any], look: Look) -> str | None:
+        now = getattr(look, key)
+        return what if now is not None and now == before.get(key) else None
+
+    return doubt
+
+
+ACTIONS: Final[Mapping[Tier, TierAction]] = {
+    "restart": TierAction(
+        restart, settle_restart, _unchanged("started_at", "it answers, but has not restarted")
+    ),
+    "reboot": TierAction(reboot, settle_reboot, _unchanged("boot_id", "it answers, but has not rebooted")),
+    "redeploy": TierAction(redeploy, redeploy, lambda _before, _look: None),
+}
