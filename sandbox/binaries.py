@@ -1,6 +1,6 @@
 """The real Prometheus and Alertmanager: from PATH, else fetched once with apt, without root.
 
-Nothing is installed: what is fetched lies in `.cache/binaries/<package>/` of this repository, one folder a Debian package.
+Nothing is installed: what is fetched lies in `.cache/binaries/<package>/` of this repository, a folder each.
 """
 
 from __future__ import annotations
