@@ -1,0 +1,246 @@
+"""The fleet: how all bots are, which are ill and why, and what is being done about it."""
+
+from dashboards import queries
+from dashboards.adapter import dashboard
+from dashboards.house import (
+    BAND_COLOURS,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    YELLOW,
+    Json,
+    Query,
+    Row,
+    Spec,
+    fixed_colour,
+    score_mappings,
+    score_steps,
+    steps,
+)
+from dashboards.panels import FLEET, bars, bot_link, counter, none_is_good, table
+
+NOW = Row(
+    "Now",
+    [
+        counter("Bots", "Bots the exporter probes.", queries.BOTS, steps((BLUE, None))),
+        counter(
+            "Healthy",
+            "Bots with a health score of 70 or more.",
+            queries.HEALTHY,
+            steps((GREY, None), (GREEN, 1)),
+        ),
+        counter(
+            "Degraded",
+            "Bots with a health score from 30 to 69: they need attention.",
+            queries.DEGRADED,
+            none_is_good(ORANGE),
+        ),
+        counter(
+            "Critical",
+            "Bots with a health score below 30. Below 20, after three failed probes, they are recovered.",
+            queries.CRITICAL,
+            none_is_good(RED),
+        ),
+        counter(
+            "Stale",
+            "Bots the exporter has not probed for three intervals: their score is old.",
+            queries.STALE_BOTS,
+            none_is_good(YELLOW),
+        ),
+        counter(
+            "Firing alerts",
+            "Alerts firing for the chosen bots, and those about the fleet and its watchers.",
+            queries.FIRING,
+            none_is_good(RED),
+        ),
+    ],
+)
+
+HEALTH = Row(
+    "Health",
+    [
+        Spec(
+            kind="state-timeline",
+            title="Health by bot",
+            description="The band of each bot's health score: operational 100, minor 70-99, degraded 30-69, "
+            "critical 0-29. A gap is a time without probes. A click shows only that bot.",
+            queries=[Query(queries.SCORES, legend="{{bot}}")],
+            unit="none",
+            width=24,
+            height=10,
+            no_value="no bot is probed",
+            thresholds=score_steps(),
+            defaults={
+                "mappings": score_mappings(),
+                "links": [bot_link("${__field.labels.bot}")],
+            },
+        ),
+        Spec(
+            kind="timeseries",
+            title="Health score",
+            description="0 to 100 for each bot: /health 30, mesh 20, latency 20, no failure streak 30.",
+            queries=[Query(queries.SCORES, legend="{{bot}}")],
+            unit="none",
+            width=12,
+            no_value="no bot is probed",
+            thresholds=score_steps(),
+            defaults={
+                "min": 0,
+                "max": 100,
+                "color": {"mode": "palette-classic"},
+                "links": [bot_link("${__field.labels.bot}")],
+            },
+            custom={"thresholdsStyle": {"mode": "dashed"}},
+        ),
+        Spec(
+            kind="timeseries",
+            title="Bots by band",
+            description="How many bots are in each band of the score. Follows environment and template.",
+            queries=[Query(queries.BANDS, legend="{{band}}")],
+            unit="short",
+            width=12,
+            no_value="no bot is probed",
+            defaults={"min": 0, "decimals": 0},
+            custom={"fillOpacity": 60, "lineWidth": 0, "stacking": {"group": "A", "mode": "normal"}},
+            overrides=[fixed_colour(band, colour) for band, colour in BAND_COLOURS.items()],
+        ),
+    ],
+)
+
+PROBES = Row(
+    "Probes",
+    [
+        Spec(
+            kind="timeseries",
+            title="Latency by bot",
+            description="How long the last probe of /health took until its answer or its failure. Up to "
+            "0.5 s costs no points, from 5 s on all twenty.",
+            queries=[Query(queries.LATENCIES, legend="{{bot}}")],
+            unit="s",
+            width=12,
+            no_value="no bot is probed",
+            thresholds=steps((GREEN, None), (YELLOW, 0.5), (RED, 5)),
+            defaults={"min": 0, "color": {"mode": "palette-classic"}},
+        ),
+        Spec(
+            kind="timeseries",
+            title="Latency of the fleet",
+            description="Quantiles of /health probes over all bots of the template, failed ones included.",
+            queries=[Query(queries.latency_quantile(q), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+            unit="s",
+            width=12,
+            no_value="no probes in this time",
+            defaults={"min": 0},
+        ),
+        Spec(
+            kind="heatmap",
+            title="Distribution of latency",
+            description="How many /health probes took how long. Two bands are two kinds of bots.",
+            queries=[Query(queries.LATENCY_BUCKETS, legend="{{le}}", format="heatmap")],
+            unit="short",
+            width=12,
+            no_value="no probes in this time",
+        ),
+        bars(
+            "Failures by reason",
+            "Failed probes of /health and /mesh, by what went wrong. Follows template.",
+            queries.FAILURES,
+            "{{reason}}",
+            [],
+            "no probe failed",
+        ),
+        table(
+            "Failing now",
+            "Endpoints whose last probe failed, why, and how many /health probes in a row have. "
+            "The exporter's /probe?bot=NAME&debug=true tells more.",
+            queries.FAILING,
+            "no bot is failing",
+            {"bot": "Bot", "endpoint": "Endpoint", "reason": "Reason", "Value": "Streak"},
+            24,
+        ),
+    ],
+)
+
+RECOVERY = Row(
+    "Recovery",
+    [
+        Spec(
+            kind="stat",
+            title="Automatic recovery",
+            description="Held back while more bots are ill than may be recovered at once.",
+            queries=[Query(queries.HELD_BACK, legend="storm", instant=True)],
+            unit="none",
+            width=4,
+            no_value="no remediator",
+            thresholds=steps((GREEN, None), (RED, 1)),
+            defaults={
+                "mappings": [
+                    {
+                        "type": "value",
+                        "options": {
+                            "0": {"color": GREEN, "index": 0, "text": "on"},
+                            "1": {"color": RED, "index": 1, "text": "held back"},
+                        },
+                    }
+                ]
+            },
+        ),
+        table(
+            "Running now",
+            "Recoveries and deployments under way, and the tier they are at; none before the first action.",
+            queries.RUNNING,
+            "nothing is running",
+            {"bot": "Bot", "kind": "Kind", "tier": "Tier"},
+            8,
+        ),
+        table(
+            "Blocked",
+            "Recoveries that wait at a gate, and which: GET /recover/{recoveryId} lists every verdict.",
+            queries.WAITING,
+            "nothing is held back",
+            {"bot": "Bot", "reason": "Gate"},
+            6,
+        ),
+        table(
+            "Quarantined",
+            "Bots no tier could recover. They are left alone until a person recovers or redeploys them.",
+            queries.GIVEN_UP,
+            "no bot waits for a person",
+            {"bot": "Bot"},
+            6,
+        ),
+        bars(
+            "Recoveries by outcome",
+            "Recoveries that ended. Unneeded: the bot was well when looked at. Escalated: no tier helped.",
+            queries.RECOVERED,
+            "{{outcome}}",
+            [
+                fixed_colour("recovered", GREEN),
+                fixed_colour("escalated", RED),
+                fixed_colour("unneeded", BLUE),
+                fixed_colour("resolved", YELLOW),
+                fixed_colour("cancelled", GREY),
+            ],
+            "no recovery ended",
+        ),
+        bars(
+            "Attempts by tier and outcome",
+            "Restarts, reboots and redeploys, by what verification saw. Failed: it could not be carried out.",
+            queries.TIERS,
+            "{{tier}} {{outcome}}",
+            [],
+            "no attempt was made",
+        ),
+    ],
+)
+
+
+def build() -> Json:
+    return dashboard(
+        uid=FLEET,
+        title="Bots: fleet",
+        description="How all bots are, which are ill and why, and what is being done about it.",
+        rows=[NOW, HEALTH, PROBES, RECOVERY],
+    )
