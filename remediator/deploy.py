@@ -1,5 +1,6 @@
 """From a bot type to a healthy instance. What to ask of EC2 is pure; doing it is steps of a journal."""
 
+import asyncio
 import hashlib
 import json
 import time
@@ -10,10 +11,11 @@ from typing import Any
 from remediator.cloudinit import user_data
 from remediator.ec2 import MANAGED, Aws, AwsError, Instance, token_parameter
 from remediator.journal import Done, Failed, Journal, Outcome
-from remediator.model import Bot, Run
+from remediator.model import Bot, Ended, Run
 from remediator.observer import InstanceObserver
 from remediator.prober import Look, Prober
 from remediator.settings import Settings
+from remediator.store import Store
 from templates import BotTemplate
 
 TAG = "bot-orchestrator"
@@ -185,3 +187,41 @@ class Launcher:
         return await journal.step(
             "registered", put, request=request | {"address": f"{result['address']}:{port}"}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A new bot: its token in SSM, its instance up and healthy, itself in the registry. Or nothing at all."""
+
+    store: Store
+    launcher: Launcher
+
+    async def run(self, run: Run, bot: Bot, _wake: asyncio.Event) -> Ended:
+        journal = Journal(self.store, run)
+        outcome = await self._deploy(journal, bot)
+        if isinstance(outcome, Done):
+            return Ended("deployed", outcome.detail)
+        await self.launcher.take_away(journal, outcome.why)
+        await self._forget_token(journal, bot)
+        return Ended("failed", outcome.why)
+
+    async def _deploy(self, journal: Journal, bot: Bot) -> Outcome:
+        async def token_stored(request: Mapping[str, Any]) -> Outcome:
+            if await self.launcher.aws.has_token(bot.name, request["since"]):
+                return Done({}, "in SSM Parameter Store, as a SecureString")
+            return Failed("the Telegram token did not reach SSM before a crash; send the deploy again")
+
+        token = await journal.step("token", token_stored, request={"since": journal.run.created_at})
+        if isinstance(token, Failed):
+            return token
+        up = await self.launcher.bring_up(journal, bot, "candidate")
+        if isinstance(up, Failed):
+            return up
+        return await self.launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
+
+    async def _forget_token(self, journal: Journal, bot: Bot) -> None:
+        async def forget(_: Mapping[str, Any]) -> Outcome:
+            await self.launcher.aws.delete_token(bot.name)
+            return Done({}, "deleted from SSM")
+
+        await journal.step("forget token", forget)

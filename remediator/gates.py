@@ -47,7 +47,6 @@ class Situation:
     bot_healthy: bool
     bot_seen: str  # what the live probe saw, in words
     alerts_firing: bool
-    deploying: bool
     fleet: Fleet
     in_flight: int
 
@@ -58,7 +57,6 @@ def judge(situation: Situation, limits: Limits) -> list[Verdict]:
     return [
         _healthy(situation, manual),
         _resolved(situation, manual),
-        _deploying(situation),
         _fleet(situation.fleet, limits, manual),
         _in_flight(situation.in_flight, limits),
     ]
@@ -95,12 +93,6 @@ def _resolved(situation: Situation, manual: bool) -> Verdict:
     if manual or situation.alerts_firing:
         return Verdict("resolved", Effect.go, "a person asked" if manual else "an alert is firing")
     return Verdict("resolved", Effect.end, "every alert that asked for this is resolved")
-
-
-def _deploying(situation: Situation) -> Verdict:
-    if situation.deploying:
-        return Verdict("deploying", Effect.hold, "a deployment of this bot is running")
-    return Verdict("deploying", Effect.go, "no deployment of this bot is running")
 
 
 def _fleet(fleet: Fleet, limits: Limits, manual: bool) -> Verdict:

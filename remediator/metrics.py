@@ -19,7 +19,7 @@ TIERS: Final = ("restart", "reboot", "redeploy")
 RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
-GATES: Final = ("deploying", "fleet", "in_flight")
+GATES: Final = ("fleet", "in_flight")
 IGNORED: Final = (
     "no_auto_remediation",
     "no_bot_label",

@@ -58,6 +58,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, and why."""
+
+    outcome: Literal["recovered", "unneeded", "resolved", "escalated", "cancelled", "deployed", "failed"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     id: int
     run_id: str

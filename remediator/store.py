@@ -3,10 +3,10 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from remediator.alerts import Alert
@@ -43,9 +43,7 @@ class Transaction:
         return await self._all(Bot, select(bots).order_by(bots.c.name))
 
     async def add_bot(self, bot: Bot) -> None:
-        await self._connection.execute(
-            insert(bots).values({column.name: getattr(bot, column.name) for column in bots.columns})
-        )
+        await self._connection.execute(insert(bots).values(asdict(bot)))
 
     async def change_bot(self, name: str, **changes: object) -> None:
         await self._connection.execute(
@@ -85,43 +83,39 @@ class Transaction:
         )
 
     async def add_run(self, run: Run) -> None:
-        await self._connection.execute(
-            insert(runs).values({column.name: getattr(run, column.name) for column in runs.columns})
-        )
+        await self._connection.execute(insert(runs).values(asdict(run)))
 
     async def change_run(self, run_id: str, **changes: object) -> None:
         await self._connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
 
     # alerts
 
-    async def see_alert(self, alert: Alert) -> StoredAlert:
-        """Keep the alert, or what is new of one that is kept already. A resolved one never fires again."""
-        statement = upsert(alerts).values(
-            fingerprint=alert.fingerprint,
-            starts_at=alert.started,
-            name=alert.name,
-            bot=alert.bot[:63],
-            status=alert.status,
-            labels=alert.labels,
-            annotations=alert.annotations,
-            first_seen=self.now,
-            last_seen=self.now,
-            times_seen=1,
-            ignored="",
-        )
-        key = [alerts.c.fingerprint, alerts.c.starts_at]
-        changed = {"last_seen": self.now, "times_seen": alerts.c.times_seen + 1}
-        if alert.status == "resolved":
-            changed["status"] = alert.status
-        await self._connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
-        found = await self._one(
-            StoredAlert,
-            select(alerts).where(
-                alerts.c.fingerprint == alert.fingerprint, alerts.c.starts_at == alert.started
-            ),
-        )
-        assert found is not None  # noqa: S101 -- written just above, in this transaction
-        return found
+    async def see_alert(self, alert: Alert) -> tuple[StoredAlert, bool]:
+        """Keep it, and say whether it tells anything new. One that was resolved never fires again."""
+        episode = (alerts.c.fingerprint == alert.fingerprint) & (alerts.c.starts_at == alert.started)
+        kept = await self._one(StoredAlert, select(alerts).where(episode))
+        if kept is None:
+            kept = StoredAlert(
+                fingerprint=alert.fingerprint,
+                starts_at=alert.started,
+                name=alert.name,
+                bot=alert.bot[:63],
+                status=alert.status,
+                labels=alert.labels,
+                annotations=alert.annotations,
+                first_seen=self.now,
+                last_seen=self.now,
+                times_seen=1,
+                run_id=None,
+                ignored="",
+            )
+            await self._connection.execute(insert(alerts).values(asdict(kept)))
+            return kept, True
+        status = "resolved" if alert.status == "resolved" else kept.status
+        seen = replace(kept, status=status, last_seen=self.now, times_seen=kept.times_seen + 1)
+        changes = {"status": status, "last_seen": seen.last_seen, "times_seen": seen.times_seen}
+        await self.change_alert(kept, **changes)
+        return seen, status != kept.status
 
     async def change_alert(self, alert: StoredAlert, **changes: object) -> None:
         await self._connection.execute(
@@ -166,6 +160,20 @@ class Transaction:
         await self._connection.execute(
             update(steps).where(steps.c.run_id == run_id, steps.c.name == name).values(**changes)
         )
+
+    async def in_flight(self, tiers: Sequence[str], excluding: str) -> int:
+        """Other runs that are in the middle of a tier."""
+        statement = (
+            select(func.count(steps.c.run_id.distinct()))
+            .join(runs, runs.c.id == steps.c.run_id)
+            .where(
+                runs.c.finished_at.is_(None),
+                steps.c.name.in_(tiers),
+                steps.c.state.in_(("intended", "acted")),
+                steps.c.run_id != excluding,
+            )
+        )
+        return int((await self._connection.execute(statement)).scalar_one())
 
     async def verdicts(self, run_id: str) -> list[StoredVerdict]:
         return await self._all(

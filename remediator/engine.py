@@ -1,0 +1,117 @@
+"""Durable runs: one task a run, taken up again after every start until it has ended.
+
+Everything a run has come to is in the store; a task holds nothing that its next start could miss.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from remediator.metrics import Metrics
+from remediator.model import Bot, Ended, Run, RunKind
+from remediator.notify import Notifier
+from remediator.store import Store
+from remediator.words import message
+
+log = structlog.get_logger()
+
+STUMBLE_PAUSE: Final = 2.0  # seconds before a run whose task failed is taken up again
+
+# Drives a run to its end. The event is set when something happened that concerns the run.
+Runner = Callable[[Run, Bot, asyncio.Event], Awaitable[Ended]]
+
+
+@dataclass
+class _Task:
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass
+class Engine:
+    store: Store
+    runners: Mapping[RunKind, Runner]
+    notifier: Notifier
+    metrics: Metrics
+    public_url: str
+    _tasks: dict[str, _Task] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        """Take up every run that has not ended."""
+        async with self.store.read() as tx:
+            unfinished = await tx.active_runs()
+        for run in unfinished:
+            log.info("run resumed", run=run.id, kind=run.kind, bot=run.bot, tier=run.tier)
+            self.wake(run.id)
+
+    async def stop(self) -> None:
+        """Let go of every run where it stands; the next start takes it up from there."""
+        tasks = [item.task for item in self._tasks.values() if item.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self, run_id: str) -> None:
+        """Start the run's task, or tell it that something happened."""
+        item = self._tasks.get(run_id)
+        if item is None:
+            item = self._tasks[run_id] = _Task()
+            item.task = asyncio.create_task(self._serve(run_id, item), name=run_id)
+        item.wake.set()
+
+    async def wait(self, run_id: str, seconds: float) -> None:
+        """Until the run has ended, or that long."""
+        item = self._tasks.get(run_id)
+        if item is not None:
+            try:
+                await asyncio.wait_for(item.ended.wait(), seconds)
+            except TimeoutError:
+                return
+
+    async def _serve(self, run_id: str, item: _Task) -> None:
+        """The boundary of the service: whatever goes wrong in here, no run is lost or failed by it."""
+        while True:
+            try:
+                await self._drive(run_id, item.wake)
+                break
+            except Exception:
+                log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
+                await asyncio.sleep(STUMBLE_PAUSE)
+        item.ended.set()
+        del self._tasks[run_id]
+
+    async def _drive(self, run_id: str, wake: asyncio.Event) -> None:
+        async with self.store.read() as tx:
+            run = await tx.run(run_id)
+            bot = await tx.bot(run.bot) if run is not None else None
+        if run is None or run.finished_at is not None:
+            return
+        if bot is None:
+            await self._finish(run, Ended("cancelled", "the bot is no longer in the registry"))
+        else:
+            await self._finish(run, await self.runners[run.kind](run, bot, wake))
+
+    async def _finish(self, run: Run, ended: Ended) -> None:
+        """The end of a run, what it means for the bot, and what people are told: one transaction."""
+        outcome, why = ended.outcome, ended.why
+        async with self.store.write() as tx:
+            now = tx.now
+            await tx.change_run(run.id, status=outcome, reason=why, finished_at=now)
+            await tx.audit(f"run.{outcome}", bot=run.bot, run_id=run.id, kind=run.kind, why=why)
+            if outcome == "escalated":
+                await tx.change_bot(run.bot, quarantined_at=now, quarantine_reason=why)
+            elif outcome == "recovered":
+                await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
+            elif outcome == "failed":
+                await tx.remove_bot(run.bot)
+            text = message(run, outcome, why, now - run.created_at, self.public_url)
+            if text:
+                await tx.notify(run.id, text)
+        self.metrics.runs.labels(run.kind, outcome).inc()
+        self.metrics.duration.labels(run.kind).observe(now - run.created_at)
+        self.notifier.wake()
+        log.info("run ended", run=run.id, kind=run.kind, bot=run.bot, outcome=outcome, why=why)

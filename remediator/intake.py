@@ -1,0 +1,93 @@
+"""Alerts in: kept, and turned into runs, in the transaction that the 2xx stands for."""
+
+import structlog
+
+from remediator.alerts import Alert, Ignore, Join, Start, Webhook, decide
+from remediator.metrics import Metrics
+from remediator.model import Run, StoredAlert
+from remediator.store import Store, Transaction
+
+log = structlog.get_logger()
+
+
+async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_after: float) -> set[str]:
+    """Keep every alert and start what is due. Gives the ids of the runs that should hear of it.
+
+    Whatever is resent, reordered or sent by two Alertmanagers finds what its twin left behind.
+    """
+    concerned: set[str] = set()
+    ignored: list[tuple[StoredAlert, str]] = []
+    async with store.write() as tx:
+        for alert in webhook.alerts:
+            kept, news = await tx.see_alert(alert)
+            if news:
+                await _audit(tx, alert)
+            if kept.status == "firing":
+                reason = await _firing(tx, alert, kept, relapse_after, concerned)
+                if reason:
+                    ignored.append((kept, reason))
+            elif kept.run_id is not None:
+                concerned.add(kept.run_id)
+    for alert in webhook.alerts:
+        metrics.alerts.labels(alert.status).inc()
+    for kept, reason in ignored:
+        metrics.ignored.labels(reason).inc()
+        if reason != kept.ignored:
+            log.info("alert starts nothing", alert=kept.name, bot=kept.bot, reason=reason)
+    if webhook.truncated:
+        metrics.truncated.inc(webhook.truncated)
+        log.error("alerts were left out", count=webhook.truncated, remedy="set max_alerts: 0")
+    return concerned
+
+
+async def _firing(
+    tx: Transaction, alert: Alert, kept: StoredAlert, relapse_after: float, concerned: set[str]
+) -> str:
+    """Why nothing follows from it; empty if it belongs to a run."""
+    bot = await tx.bot(alert.bot)
+    active = await tx.active_run(alert.bot) if bot is not None else None
+    last = await tx.last_recovery(alert.bot) if bot is not None else None
+    decision = decide(alert, bot=bot, active=active, last=last, now=tx.now, relapse_after=relapse_after)
+    match decision:
+        case Ignore(reason):
+            await tx.change_alert(kept, ignored=reason)
+            return reason
+        case Join(run_id):
+            if kept.run_id != run_id:
+                await tx.change_alert(kept, run_id=run_id, ignored="")
+            return ""
+        case Start(run_id):
+            if await tx.run(run_id) is None:
+                await _start(tx, alert, run_id)
+            await tx.change_alert(kept, run_id=run_id, ignored="")
+            concerned.add(run_id)
+            return ""
+
+
+async def _start(tx: Transaction, alert: Alert, run_id: str) -> None:
+    run = Run(
+        id=run_id,
+        kind="recover",
+        bot=alert.bot,
+        trigger="alert",
+        method="",
+        status="running",
+        reason=f"{alert.name} is firing",
+        tier="",
+        created_at=tx.now,
+        finished_at=None,
+    )
+    await tx.add_run(run)
+    await tx.audit("run.started", bot=alert.bot, run_id=run_id, actor="alertmanager", alert=alert.name)
+    log.info("run started", run=run_id, bot=alert.bot, alert=alert.name)
+
+
+async def _audit(tx: Transaction, alert: Alert) -> None:
+    await tx.audit(
+        f"alert.{alert.status}",
+        bot=alert.bot,
+        actor="alertmanager",
+        alert=alert.name,
+        fingerprint=alert.fingerprint,
+        starts_at=alert.starts_at.isoformat(),
+    )

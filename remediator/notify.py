@@ -1,0 +1,96 @@
+"""Messages to people, by Telegram. What is to be said is on disk first and is said until it was heard."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+import structlog
+from pydantic import SecretStr
+
+from remediator.metrics import Metrics
+from remediator.model import Notification
+from remediator.store import Store
+
+log = structlog.get_logger()
+
+LONGEST: Final = 4096  # characters of a Telegram message (Bot API: sendMessage)
+PATIENCE: Final = aiohttp.ClientTimeout(total=15)
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+GIVE_UP_AFTER: Final = 20  # tries, about a quarter of an hour; the message stays in the audit trail
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    api_url: str
+    token: SecretStr
+    chat_id: str
+
+    async def send(self, session: aiohttp.ClientSession, text: str) -> str:
+        """Empty when it was sent, else why not, without the URL: the token is a part of it."""
+        url = f"{self.api_url.rstrip('/')}/bot{self.token.get_secret_value()}/sendMessage"
+        message = {"chat_id": self.chat_id, "text": text[:LONGEST]}
+        try:
+            async with session.post(url, json=message, timeout=PATIENCE) as response:
+                return "" if response.status == 200 else f"Telegram answered {response.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return f"Telegram could not be reached: {type(error).__name__}"
+
+
+@dataclass
+class Notifier:
+    """Sends what is waiting in the store, in order. Without a Telegram, messages end in the log alone."""
+
+    store: Store
+    metrics: Metrics
+    session: aiohttp.ClientSession
+    telegram: Telegram | None
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            self._wake.clear()
+            try:
+                delivered = await self._deliver()
+            except Exception:  # the boundary of this service: a broken store must not end it
+                log.exception("notifications stumbled")
+                delivered = False
+            pause = FIRST_PAUSE if delivered else min(pause * 2, LONGEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), None if delivered else pause)
+
+    async def _deliver(self) -> bool:
+        """Whether nothing is left waiting."""
+        while True:
+            async with self.store.read() as tx:
+                waiting = await tx.unsent()
+            if not waiting:
+                return True
+            for notification in waiting:
+                if not await self._send(notification):
+                    return False
+
+    async def _send(self, notification: Notification) -> bool:
+        log.info("message to people", run=notification.run_id, text=notification.text)
+        error = ""
+        if self.telegram is not None:
+            error = await self.telegram.send(self.session, notification.text)
+            self.metrics.notifications.labels("telegram", "failed" if error else "sent").inc()
+        tries = notification.tries + 1
+        given_up = bool(error) and tries >= GIVE_UP_AFTER
+        async with self.store.write() as tx:
+            over = {} if error and not given_up else {"sent_at": tx.now}
+            await tx.change_notification(notification.id, tries=tries, error=error, **over)
+            if not error or given_up:
+                event = "notification.given_up" if given_up else "notification.sent"
+                await tx.audit(event, run_id=notification.run_id, text=notification.text, error=error)
+        if error:
+            log.warning("message not sent", run=notification.run_id, error=error, tries=tries)
+        return not error or given_up
