@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""What compose.yaml's `init` runs before the rest: the secrets and Alertmanager's configuration, into one volume.
+"""What compose.yaml's `init` runs first: the secrets and Alertmanager's configuration, into one volume.
 
 Secrets are made once and kept. The configuration is alerts/alertmanager.yml with the Telegram settings of the
 remediator put in; without them the Telegram receivers are left out, so that nothing is sent anywhere.

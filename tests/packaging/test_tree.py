@@ -1,0 +1,81 @@
+"""What is tracked: nothing of one machine, nothing secret, and a CI that runs what the README names."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CREDENTIALS = {
+    "AWS access key": r"\b(AKIA|ASIA)[0-9A-Z]{16}\b",
+    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "Telegram token": r"\b\d{8,10}:[A-Za-z0-9_-]{35}(?![\w-])",
+    "GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36}",
+    "API key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "Slack token": r"\bxox[baprs]-[A-Za-z0-9-]{10,}",
+}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git work tree")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def hits(pattern: str) -> list[str]:
+    found = re.compile(pattern)
+    return [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in tracked()
+        for match in found.finditer(path.read_text(errors="replace"))
+    ]
+
+
+def test_no_path_of_one_machine_is_named() -> None:
+    homes = r"(?<![\w.])/(home|Users)/(?!bot\b|ubuntu\b)\w+|file:///[a-z]"
+    assert hits(homes) == []
+    if len(ROOT.parts) > 2:  # a checkout in `/src` proves nothing
+        assert hits(rf"{re.escape(str(ROOT))}\b") == []
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_no_credential_is_tracked(kind: str) -> None:
+    assert hits(CREDENTIALS[kind]) == []
+
+
+def test_a_planted_credential_would_be_found() -> None:
+    planted = {
+        "AWS access key": "AKIA" + "A1" * 8,
+        "private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----",
+        "Telegram token": "1234567890:" + "aB3_-" * 7,
+        "GitHub token": "ghp_" + "a1" * 18,
+        "API key": "sk-" + "ant-api03-" * 3,
+        "Slack token": "xoxb-" + "1234567890",
+    }
+    assert all(re.search(CREDENTIALS[kind], text) for kind, text in planted.items())
+    assert planted.keys() == CREDENTIALS.keys()
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_ci_runs_the_tests_and_the_demo() -> None:
+    commands = re.findall(r"^stage \d+ \w+ (.+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert {"make test", "make lint", "make types", "make demo CHECK=1"} <= set(commands)
+
+
+def test_the_make_commands_of_the_readme_exist_and_its_test_command_is_what_ci_runs() -> None:
+    named = re.findall(r"^\s*(?:\$ )?make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    if not named:
+        pytest.skip("the README shows no command yet")
+    assert set(named) <= make_targets()
+    assert "test" in named
+
+
+def test_every_target_explains_itself_in_make_help() -> None:
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^  make ([a-z]+)", helped, re.MULTILINE)) == make_targets() - {"setup"}
