@@ -58,6 +58,7 @@ _DEAD_DASHBOARD_KEYS: Final = frozenset(
         "rows",
         "sharedCrosshair",
         "style",
+        "timepicker",
         "version",
     }
 )

@@ -1,0 +1,289 @@
+"""Who hears of what: the real amtool, and a real Alertmanager for what amtool cannot tell."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+
+from sandbox import binaries
+from sandbox.processes import Process, answers, free_port
+
+BOT = {"bot": "forge-1", "environment": "production", "template": "tool-builder"}
+Labels = dict[str, str]
+
+
+def test_amtool_accepts_the_configuration(amtool: Any, alerts: Path) -> None:
+    assert "SUCCESS" in amtool("check-config", alerts / "alertmanager.yml")
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        (
+            {"alertname": "BotHealthScoreCritical", "severity": "critical", "remediation": "auto"} | BOT,
+            "remediator,people",
+        ),
+        ({"alertname": "BotDown", "severity": "critical", "remediation": "auto"} | BOT, "remediator,people"),
+        ({"alertname": "BotHealthScoreLow", "severity": "warning"} | BOT, "people"),
+        ({"alertname": "BotProbeStale", "severity": "warning"} | BOT, "people"),
+        ({"alertname": "BotRemediationFailed", "severity": "warning", "tier": "reboot"}, "people"),
+        ({"alertname": "BotRemediationEscalated", "severity": "critical"} | BOT, "pager"),
+        ({"alertname": "BotFleetOutage", "severity": "critical"}, "pager"),
+        ({"alertname": "BotExporterAbsent", "severity": "critical"}, "pager"),
+        ({"alertname": "BotRemediatorDown", "severity": "critical"}, "pager"),
+        ({"alertname": "Watchdog", "severity": "info"}, "watchdog"),
+        ({"alertname": "Somebodyelses"}, "people"),
+    ],
+    ids=lambda value: value["alertname"] if isinstance(value, dict) else "",
+)
+def test_an_alert_reaches(amtool: Any, alerts: Path, labels: Labels, receivers: str) -> None:
+    config = alerts / "alertmanager.yml"
+    said = amtool(
+        "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receivers}",
+        *(f"{name}={value}" for name, value in labels.items()),
+    )  # fmt: skip
+    assert said.split()[0] == receivers
+
+
+def test_every_alert_is_routed_by_the_labels_it_really_has(
+    amtool: Any, alerts: Path, alerting: list[dict[str, Any]]
+) -> None:
+    """Whatever is critical reaches the remediator or the pager, and nothing else reaches the remediator."""
+    for rule in alerting:
+        labels = {"alertname": rule["alert"], **rule["labels"]}
+        said = amtool(
+            "config", "routes", "test", f"--config.file={alerts / 'alertmanager.yml'}",
+            *(f"{name}={value}" for name, value in labels.items()),
+        ).split()[0]  # fmt: skip
+        if labels.get("remediation") == "auto":
+            assert said == "remediator,people"
+        elif rule["alert"] == "Watchdog":
+            assert said == "watchdog"
+        else:
+            assert said == ("pager" if labels["severity"] == "critical" else "people")
+
+
+def test_timing_is_chosen_for_recovery(alerts: Path) -> None:
+    config = yaml.safe_load((alerts / "alertmanager.yml").read_text())
+    (route,) = (route for route in config["route"]["routes"] if route["receiver"] == "remediator")
+    assert route["group_by"] == ["bot"]
+    assert route["continue"] is True
+    assert route["group_wait"] == "30s", "an outage must be known before single bots go out"
+    assert route["repeat_interval"] == "2m", "a relapse between two flushes is delivered by the repeat only"
+
+
+def test_no_payload_is_truncated_and_no_secret_is_in_the_file(alerts: Path) -> None:
+    config = yaml.safe_load((alerts / "alertmanager.yml").read_text())
+    for receiver in config["receivers"]:
+        for webhook in receiver.get("webhook_configs", []):
+            assert webhook.get("max_alerts", 0) == 0
+            assert webhook["http_config"]["authorization"] == {"credentials_file": "remediator-token"}
+        for telegram in receiver.get("telegram_configs", []):
+            assert telegram["bot_token"] == "TELEGRAM_BOT_TOKEN"
+            assert telegram["chat_id"] == -1
+
+
+# A real Alertmanager, from here on.
+
+
+@dataclass
+class Catcher:
+    """The remediator's webhook and Telegram's API in one server."""
+
+    webhooks: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: set[str] = field(default_factory=set)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        self.authorizations.add(request.headers.get("Authorization", ""))
+        self.webhooks.append(await request.json())
+        return web.Response(status=202)
+
+    async def telegram(self, request: web.Request) -> web.Response:
+        self.messages.append({"path": request.path, **await request.json()})
+        return web.json_response({"ok": True, "result": {"message_id": 1, "date": 0, "chat": {"id": -1}}})
+
+    def alerts(self) -> set[tuple[str, str]]:
+        """(bot, alertname) of all that the webhook was sent, but the Watchdog."""
+        return {
+            (alert["labels"].get("bot", ""), alert["labels"]["alertname"])
+            for payload in self.webhooks
+            for alert in payload["alerts"]
+        }
+
+
+@dataclass
+class Alertmanager:
+    url: str
+    catcher: Catcher
+    session: aiohttp.ClientSession
+
+    async def fire(self, *alerts: Mapping[str, str], **annotations: str) -> None:
+        now = datetime.now(UTC)
+        body = [
+            {
+                "labels": dict(labels),
+                "annotations": annotations,
+                "startsAt": now.isoformat(),
+                "endsAt": (now + timedelta(minutes=5)).isoformat(),
+            }
+            for labels in alerts
+        ]
+        async with self.session.post(f"{self.url}/api/v2/alerts", json=body) as response:
+            assert response.status == 200, await response.text()
+
+    async def inhibited(self) -> set[tuple[str, str]]:
+        """(bot, alertname) of all alerts that something else silences."""
+        async with self.session.get(f"{self.url}/api/v2/alerts?silenced=true&inhibited=true") as response:
+            return {
+                (alert["labels"].get("bot", ""), alert["labels"]["alertname"])
+                for alert in await response.json()
+                if alert["status"]["inhibitedBy"]
+            }
+
+
+async def until(condition: Any, seconds: float = 20) -> None:
+    """Poll a condition, plain or asynchronous, until it holds."""
+    async with asyncio.timeout(seconds):
+        while True:
+            held = condition()
+            if await held if asyncio.iscoroutine(held) else held:
+                return
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running(alerts: Path, folder: Path) -> AsyncIterator[Alertmanager]:
+    """The repository's configuration, with addresses and waits changed, and nothing else."""
+    catcher = Catcher()
+    app = web.Application()
+    app.router.add_post("/alerts", catcher.webhook)
+    app.router.add_post("/bot{token}/{method}", catcher.telegram)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+
+    config = yaml.safe_load((alerts / "alertmanager.yml").read_text())
+    config["global"]["telegram_api_url"] = f"http://{host}:{port}"
+    for route in [config["route"], *config["route"]["routes"]]:
+        route |= {"group_wait": "500ms", "group_interval": "500ms"}
+    for receiver in config["receivers"]:
+        for webhook in receiver.get("webhook_configs", []):
+            webhook["url"] = f"http://{host}:{port}/alerts"
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    (folder / "remediator-token").write_text("s3cret")
+
+    url = f"http://127.0.0.1:{free_port()}"
+    process = Process(
+        [
+            binaries.find("alertmanager"),
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'data'}",
+            f"--web.listen-address={url.removeprefix('http://')}",
+            "--cluster.listen-address=",
+        ],
+        log=folder / "alertmanager.log",
+        ready=answers(f"{url}/-/ready"),
+    )
+    try:
+        async with process, aiohttp.ClientSession() as session:
+            yield Alertmanager(url, catcher, session)
+    finally:
+        await runner.cleanup()
+
+
+def named(alertname: str, bot: str = "", **labels: str) -> Labels:
+    return {"alertname": alertname, **({"bot": bot} if bot else {}), **labels}
+
+
+def critical(bot: str, alertname: str = "BotHealthScoreCritical") -> Labels:
+    return named(alertname, bot, severity="critical", remediation="auto")
+
+
+async def test_an_outage_keeps_single_bots_from_the_remediator(alerts: Path, tmp_path: Path) -> None:
+    """Once it is over, what still fires goes out."""
+    async with running(alerts, tmp_path) as alertmanager:
+        outage = named("BotFleetOutage", severity="critical")
+        await alertmanager.fire(outage)
+        await alertmanager.fire(
+            critical("a"),
+            critical("a", "BotDown"),
+            named("BotHealthScoreLow", "b", severity="warning"),
+            named("BotProbeStale", "c", severity="warning"),
+            named("BotRemediationEscalated", "d", severity="critical"),
+        )
+        expected = {
+            ("a", "BotHealthScoreCritical"),
+            ("a", "BotDown"),
+            ("b", "BotHealthScoreLow"),
+            ("c", "BotProbeStale"),
+        }
+
+        async def all_inhibited() -> bool:
+            return await alertmanager.inhibited() == expected
+
+        await until(all_inhibited)
+        # Both pages have gone out, so the waits of all the routes are over.
+        await until(lambda: len(alertmanager.catcher.messages) >= 2)
+        assert alertmanager.catcher.alerts() <= {("", "Watchdog")}
+
+        over = datetime.now(UTC).isoformat()
+        body = [{"labels": outage, "startsAt": over, "endsAt": over}]
+        async with alertmanager.session.post(f"{alertmanager.url}/api/v2/alerts", json=body) as response:
+            assert response.status == 200
+        await until(
+            lambda: alertmanager.catcher.alerts() >= {("a", "BotHealthScoreCritical"), ("a", "BotDown")}
+        )
+        assert alertmanager.catcher.authorizations == {"Bearer s3cret"}
+
+
+async def test_the_worse_alert_of_a_bot_speaks_for_the_milder_of_that_bot_only(
+    alerts: Path, tmp_path: Path
+) -> None:
+    async with running(alerts, tmp_path) as alertmanager:
+        low = [named("BotHealthScoreLow", bot, severity="warning") for bot in ("a", "b", "c", "d")]
+        await alertmanager.fire(
+            *low,
+            critical("a"),
+            critical("b", "BotDown"),
+            named("BotRemediationEscalated", "c", severity="critical"),
+        )
+
+        async def milder_inhibited() -> bool:
+            return await alertmanager.inhibited() == {(bot, "BotHealthScoreLow") for bot in ("a", "b", "c")}
+
+        await until(milder_inhibited)
+
+
+async def test_a_bot_is_a_group_and_people_read_what_it_is(alerts: Path, tmp_path: Path) -> None:
+    """The webhook gets a payload a bot; Telegram gets text in which nothing breaks its HTML."""
+    async with running(alerts, tmp_path) as alertmanager:
+        await alertmanager.fire(
+            critical("a"),
+            critical("b"),
+            summary="a <b> & c",
+            description="Why.",
+            runbook_url="https://r.example/x#y",
+            dashboard_url="http://127.0.0.1:3000/d/bot-fleet?var-bot=a",
+        )
+        catcher = alertmanager.catcher
+        await until(lambda: {bot for bot, _ in catcher.alerts()} >= {"a", "b"} and len(catcher.messages) >= 2)
+        for payload in catcher.webhooks:
+            assert payload["version"] == "4"
+            assert len({alert["labels"].get("bot") for alert in payload["alerts"]}) == 1
+        message = catcher.messages[0]
+        assert message["path"] == "/botTELEGRAM_BOT_TOKEN/sendMessage"
+        assert message["parse_mode"] == "HTML"
+        assert str(message["disable_notification"]).lower() == "true"
+        assert "a &lt;b&gt; &amp; c</b>" in message["text"]
+        assert '<a href="https://r.example/x#y">BotHealthScoreCritical</a>' in message["text"]
