@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import resource
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
-import prometheus_client
 import structlog
 import uvloop
 from aiohttp import web
@@ -32,10 +30,9 @@ log = structlog.get_logger()
 def main(arguments: list[str] | None = None) -> int:
     settings = parse_settings(arguments)
     logs.configure(settings.log_level, settings.log_format)
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         uvloop.run(serve(settings))
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         log.error("cannot start", why=str(error))
         return 1
     return 0

@@ -19,6 +19,7 @@ from exporter.targets import Parsed, Problem, Target, merge, parse_groups
 
 _HTTP_TIMEOUT = 10
 _LARGEST = 256 * 1024 * 1024
+_DEEPEST = 16
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -163,6 +164,15 @@ def _parse(raw: bytes, place: str, is_json: bool) -> Parsed:
 
 
 def _load_yaml(raw: bytes) -> object:
+    """The document; ValueError where it is nested deeper than any target list, which libyaml crashes on."""
+    depth = 0
+    for event in yaml.parse(raw, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST}")
     return yaml.load(raw, Loader=_Loader)  # noqa: S506 - the safe loader, in C where it is built
 
 

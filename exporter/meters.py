@@ -15,6 +15,8 @@ class Meters:
     """One registry; a template's series exist at 0 from its first bot on and leave with its last."""
 
     def __init__(self, settings: Settings, version: str) -> None:
+        # The library's switch is global; `_created` would double the counters' series for nothing.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.targets = self._gauge(metrics.BOT_EXPORTER_TARGETS)
         self.invalid = self._gauge(metrics.BOT_EXPORTER_TARGETS_INVALID)

@@ -166,9 +166,10 @@ def classify(error: Exception, stage: Reason) -> tuple[Reason, str]:
             return Reason.disconnected, _words(error)
         return Reason.connect_refused, _words(error)
     if isinstance(error, aiohttp.ClientPayloadError):
-        cause = error.__cause__
-        broken = isinstance(cause, http_exceptions.TransferEncodingError)
-        broken = broken and not isinstance(cause, http_exceptions.ContentLengthError)
+        # These two are what aiohttp's parser raises when the stream ends early (_http_parser.pyx: feed_eof).
+        early = (http_exceptions.TransferEncodingError, http_exceptions.ContentLengthError)
+        broken = isinstance(error.__cause__, http_exceptions.HttpProcessingError)
+        broken = broken and not isinstance(error.__cause__, early)
         return (Reason.bad_payload if broken else Reason.disconnected), _words(error)
     if isinstance(error, aiohttp.InvalidURL | UnicodeError):
         return Reason.dns, f"no such host name: {_words(error)}"

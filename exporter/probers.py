@@ -55,8 +55,11 @@ class AiohttpProber:
 
 
 def session_for(settings: Settings) -> aiohttp.ClientSession:
-    """The probing session these settings ask for; OSError or ssl.SSLError if the CA file is no good."""
-    tls = ssl.create_default_context(cafile=settings.tls_ca_file)
+    """The probing session these settings ask for; OSError if the CA file is no good."""
+    try:
+        tls = ssl.create_default_context(cafile=settings.tls_ca_file)
+    except OSError as error:  # ssl.SSLError is one too
+        raise OSError(f"--probe.tls-ca-file {settings.tls_ca_file}: {error.strerror or error}") from None
     if not settings.tls_verify:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE

@@ -1,0 +1,216 @@
+"""The fleet: slots, skips, limits, leaving bots, and hundreds of real sockets."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.fleet import Fleet
+from exporter.meters import Meters
+from exporter.probe import EndpointResult, ProbeResult, Reason, open_session
+from exporter.probers import AiohttpProber, Done
+from exporter.settings import Settings
+from exporter.store import Store
+from exporter.targets import Target
+
+HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
+WaitUntil = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
+
+LIVE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}'
+FINE = EndpointResult(True, None, 200, 0.01, None)
+FAILED = EndpointResult(False, Reason.read_timeout, None, 1.0, None, "no complete answer in time")
+
+
+class HeldProber:
+    """Probes that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.running: list[tuple[Target, Done]] = []
+
+    def start(self, target: Target, done: Done) -> None:
+        self.running.append((target, done))
+
+    async def close(self) -> None:
+        pass
+
+    def finish(self, answer: EndpointResult = FINE) -> None:
+        running, self.running = self.running, []
+        for target, done in running:
+            done(ProbeResult(target.bot, 1.0, answer, answer))
+
+
+def fleet_of(prober: HeldProber, store: Store, meters: Meters, limit: int = 1000) -> Fleet:
+    return Fleet(Settings(interval=0.1), prober, store, meters, max_in_flight=limit)
+
+
+def published(store: Store) -> set[str]:
+    families = text_string_to_metric_families(b"".join(store.render()).decode())
+    return {sample.labels["bot"] for family in families for sample in family.samples}
+
+
+def value(meters: Meters, name: str) -> float:
+    found = meters.registry.get_sample_value(name)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def meters() -> Meters:
+    return Meters(Settings(), "test")
+
+
+def bots(count: int, address: str = "127.0.0.1:1") -> list[Target]:
+    return [Target(f"bot-{n}", address, template="support") for n in range(count)]
+
+
+async def test_a_bot_whose_probe_still_runs_is_skipped_and_counted(
+    meters: Meters, wait_until: WaitUntil
+) -> None:
+    prober = HeldProber()
+    fleet = fleet_of(prober, Store(), meters)
+    fleet.apply(bots(1))
+
+    async def skipped() -> bool:
+        return value(meters, "bot_exporter_probes_skipped_total") >= 2
+
+    await wait_until(skipped)
+    assert len(prober.running) == 1
+    fleet.stop()
+
+
+async def test_no_more_probes_run_at_once_than_allowed_and_none_is_forgotten(
+    meters: Meters, wait_until: WaitUntil
+) -> None:
+    prober, store = HeldProber(), Store()
+    fleet = fleet_of(prober, store, meters, limit=3)
+    fleet.apply(bots(10))
+
+    async def all_seen() -> bool:
+        assert len(prober.running) <= 3
+        assert value(meters, "bot_exporter_probes_in_flight") <= 3
+        prober.finish()
+        return all(bot is not None and bot.seen for bot in (fleet.get(f"bot-{n}") for n in range(10)))
+
+    await wait_until(all_seen)
+    fleet.stop()
+
+
+async def test_a_bot_that_leaves_is_gone_at_once_and_its_late_answer_is_dropped(
+    meters: Meters, wait_until: WaitUntil
+) -> None:
+    prober, store = HeldProber(), Store()
+    fleet = fleet_of(prober, store, meters)
+    fleet.apply(bots(2))
+    assert published(store) == {"bot-0", "bot-1"}
+
+    async def both_run() -> bool:
+        return len(prober.running) == 2
+
+    await wait_until(both_run)
+    fleet.apply(bots(1))
+    assert published(store) == {"bot-0"}
+    prober.finish()
+    assert published(store) == {"bot-0"}
+    fleet.stop()
+
+
+async def test_a_bot_at_a_new_address_is_not_judged_by_its_old_one(
+    meters: Meters, wait_until: WaitUntil
+) -> None:
+    prober = HeldProber()
+    fleet = fleet_of(prober, Store(), meters)
+    (target,) = bots(1)
+    fleet.apply([target])
+
+    async def runs() -> bool:
+        return bool(prober.running)
+
+    await wait_until(runs)
+    fleet.apply([replace(target, address="127.0.0.1:2")])
+    prober.finish(FAILED)
+    bot = fleet.get("bot-0")
+    assert bot is not None
+    assert bot.seen is None
+    await wait_until(runs)
+    assert prober.running[0][0].address == "127.0.0.1:2"
+    fleet.stop()
+
+
+async def test_a_bot_not_yet_probed_has_info_and_nothing_else(meters: Meters) -> None:
+    store = Store()
+    fleet = fleet_of(HeldProber(), store, meters)
+    fleet.apply(bots(1))
+    text = b"".join(store.render()).decode()
+    assert 'bot_info{bot="bot-0"' in text
+    assert "bot_up" not in text
+    fleet.stop()
+
+
+async def test_changes_of_state_are_logged_and_not_every_probe(meters: Meters, wait_until: WaitUntil) -> None:
+    prober = HeldProber()
+    fleet = fleet_of(prober, Store(), meters)
+    fleet.apply(bots(1))
+
+    async def runs() -> bool:
+        return bool(prober.running)
+
+    with structlog.testing.capture_logs() as logs:
+        for answer in (FINE, FAILED, FAILED, FAILED, FINE, FINE):
+            await wait_until(runs)
+            prober.finish(answer)
+    fleet.stop()
+    health = [entry for entry in logs if entry.get("endpoint") == "health"]
+    assert [(entry["event"], entry.get("reason"), entry.get("failures")) for entry in health] == [
+        ("bot failing", "read_timeout", None),
+        ("bot recovered", None, 3),
+    ]
+
+
+async def test_hundreds_of_bots_are_probed_on_real_sockets(
+    http_bot: HttpBot, meters: Meters, wait_until: WaitUntil
+) -> None:
+    address = await http_bot({"/health": LIVE, "/mesh": LIVE})
+    port = address.rpartition(":")[2]
+    store = Store()
+    async with open_session() as session:
+        prober = AiohttpProber(Settings(), session)
+        fleet = Fleet(Settings(interval=2, timeout=10), prober, store, meters, max_in_flight=1000)
+        fleet.apply([Target(f"bot-{n}", f"127.0.0.1:{port}", template="support") for n in range(400)])
+
+        async def all_up() -> bool:
+            return b"".join(store.render()).count(b"bot_up{") == 400
+
+        await wait_until(all_up)
+        fleet.stop()
+        await prober.close()
+    ups = [
+        sample.value
+        for family in text_string_to_metric_families(b"".join(store.render()).decode())
+        for sample in family.samples
+        if family.name in ("bot_up", "bot_mesh_up")
+    ]
+    assert ups == [1.0] * 800
+    failures = meters.registry.get_sample_value(
+        "bot_fleet_probe_failures_total",
+        {"template": "support", "endpoint": "health", "reason": "read_timeout"},
+    )
+    assert failures == 0
+
+
+async def test_a_fleet_that_is_all_dead_reads_as_dead(meters: Meters, wait_until: WaitUntil) -> None:
+    store = Store()
+    async with open_session() as session:
+        prober = AiohttpProber(Settings(), session)
+        fleet = Fleet(Settings(interval=1, timeout=5), prober, store, meters, max_in_flight=1000)
+        fleet.apply([Target(f"bot-{n}", f"127.1.0.{n % 250 + 1}:1") for n in range(500)])
+
+        async def all_seen() -> bool:
+            return b"".join(store.render()).count(b"bot_up{") == 500
+
+        await wait_until(all_seen)
+        fleet.stop()
+        await prober.close()
+    text = b"".join(store.render())
+    assert text.count(b'reason="connect_refused"') == 1000

@@ -1,0 +1,49 @@
+"""The names of the series: house rules, and that what is served is what is declared."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter import metrics
+from exporter.meters import Meters
+from exporter.settings import Settings
+
+FORBIDDEN_LABELS = {"type", "service", "env", "region", "cluster", "owner"}
+
+
+def test_names_follow_prometheus() -> None:
+    names = [family.name for family in metrics.ALL]
+    assert len(names) == len(set(names))
+    for family in metrics.ALL:
+        assert family.name.startswith("bot_")
+        assert family.name.endswith("_total") == (family.type == "counter")
+        assert FORBIDDEN_LABELS.isdisjoint(family.labels)
+        assert family.help.endswith(".")
+
+
+def test_one_label_identifies_a_bot() -> None:
+    assert all(family.labels[0] == "bot" for family in metrics.PER_BOT)
+
+
+def test_the_exporters_own_series_are_those_declared_and_exist_at_zero() -> None:
+    meters = Meters(Settings(), "1.0")
+    meters.templates({"support"})
+    families = list(text_string_to_metric_families(meters.render().decode()))
+    ours = {family.name: family for family in families if family.name.startswith("bot_")}
+    declared = {
+        family.name.removesuffix("_total"): family for family in metrics.ALL if family not in metrics.PER_BOT
+    }
+    assert ours.keys() == declared.keys()
+    for name, family in declared.items():
+        assert (ours[name].type, ours[name].documentation) == (family.type, family.help)
+        assert ours[name].samples
+        for sample in ours[name].samples:
+            assert set(sample.labels) - {"le"} == set(family.labels)
+    assert {"process_cpu_seconds", "python_info"} <= {family.name for family in families}
+
+
+def test_a_templates_series_leave_with_its_last_bot() -> None:
+    meters = Meters(Settings(), "1.0")
+    meters.templates({"support", "manager"})
+    meters.templates({"manager"})
+    text = meters.render().decode()
+    assert 'template="manager"' in text
+    assert 'template="support"' not in text

@@ -1,0 +1,377 @@
+"""Every way a bot can answer, over real sockets."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from exporter.probe import ProbeResult, Reason, Steps, open_session, probe
+from exporter.targets import Target
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+RawBot = Callable[[Handler], Awaitable[str]]
+HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
+Ask = Callable[..., Awaitable[ProbeResult]]
+
+PATIENCE = 10.0  # for answers that must come; never waited for in full
+IMPATIENCE = 0.3  # for answers that never come
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    """Probe a target once."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def run(
+            target: Target, timeout: float = PATIENCE, tls: ssl.SSLContext | None = None
+        ) -> ProbeResult:
+            session = await stack.enter_async_context(open_session(tls=tls))
+            return await probe(session, target, timeout=timeout)
+
+        yield run
+
+
+def reply(body: bytes | str = b"", status: str = "200 OK", kind: str = "application/json") -> bytes:
+    raw = body if isinstance(body, bytes) else body.encode()
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw
+
+
+LIVE = reply('{"ok":true,"status":"live"}')
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LIVE,
+        reply("ok", kind="text/plain"),
+        reply("", kind="text/plain"),
+        reply("[1, 2]"),
+        reply('{"ok": null}'),
+        reply("{broken", kind="text/plain"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_200_is_healthy(http_bot: HttpBot, ask: Ask, answer: bytes) -> None:
+    result = await ask(Target("forge", await http_bot({"/health": answer, "/mesh": LIVE})))
+    assert (result.health.ok, result.health.reason, result.health.status) == (True, None, 200)
+    assert result.mesh.ok
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (reply("{}", "500 Internal Server Error"), Reason.http_status),
+        (reply("{}", "503 Service Unavailable"), Reason.http_status),
+        (reply("", "204 No Content"), Reason.http_status),
+        (reply("<!DOCTYPE html><p>OpenClaw", kind="text/html; charset=utf-8"), Reason.bad_payload),
+        (reply("\n <!doctype HTML>", kind="text/plain"), Reason.bad_payload),
+        (reply("{broken"), Reason.bad_payload),
+        (reply("", kind="application/json; charset=utf-8"), Reason.bad_payload),
+        (reply("{broken", kind="application/health+json"), Reason.bad_payload),
+        (reply(b'{"status": "\xff\xfe"}'), Reason.bad_payload),
+        (reply("[" * 50_000), Reason.bad_payload),
+        (reply("x" * 70_000, kind="text/plain"), Reason.bad_payload),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n" + b"x" * 200_000, Reason.bad_payload),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nNOT HEX\r\nhello\r\n", Reason.bad_payload),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Reason.bad_payload),
+        (reply('{"ok": false, "why": "no model key"}'), Reason.not_ok),
+        (reply('{"ok": false}', kind="text/plain"), Reason.not_ok),
+    ],
+)
+async def test_a_bad_answer_has_its_reason(
+    http_bot: HttpBot, ask: Ask, answer: bytes, reason: Reason
+) -> None:
+    result = await ask(Target("forge", await http_bot({"/health": answer, "/mesh": LIVE})))
+    assert (result.health.ok, result.health.reason) == (False, reason)
+    assert result.health.detail
+    assert result.mesh.ok, "the mesh is judged by its own answer"
+
+
+async def test_a_redirect_is_an_answer_other_than_200_and_is_not_followed(
+    http_bot: HttpBot, ask: Ask
+) -> None:
+    circle = b"HTTP/1.1 302 Found\r\nLocation: /health\r\nContent-Length: 0\r\n\r\n"
+    result = await ask(Target("forge", await http_bot({"/health": circle, "/mesh": LIVE})))
+    assert (result.health.reason, result.health.status) == (Reason.http_status, 302)
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def hang_after_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+    await reader.read()
+
+
+async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def trickle_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X-Filler: x\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def close_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+
+
+async def close_in_the_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    await writer.drain()
+
+
+async def close_in_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf")
+    await writer.drain()
+
+
+async def send_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+    while True:
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+async def send_headers_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X-Filler: " + b"x" * 8_000 + b"\r\n")
+        await writer.drain()
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason", "timeout"),
+    [
+        (hang, Reason.read_timeout, IMPATIENCE),
+        (hang_after_headers, Reason.read_timeout, IMPATIENCE),
+        (trickle, Reason.read_timeout, IMPATIENCE),
+        (trickle_headers, Reason.read_timeout, IMPATIENCE),
+        (close_at_once, Reason.disconnected, PATIENCE),
+        (close_in_the_body, Reason.disconnected, PATIENCE),
+        (close_in_a_chunk, Reason.disconnected, PATIENCE),
+        (reset, Reason.disconnected, PATIENCE),
+        (send_without_end, Reason.bad_payload, PATIENCE),
+        (send_headers_without_end, Reason.bad_payload, PATIENCE),
+    ],
+)
+async def test_a_bad_connection_has_its_reason(
+    raw_bot: RawBot, ask: Ask, handler: Handler, reason: Reason, timeout: float
+) -> None:
+    result = await ask(Target("forge", await raw_bot(handler)), timeout)
+    assert (result.health.reason, result.mesh.reason) == (reason, reason)
+    assert result.health.detail
+
+
+def closed_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+async def test_nobody_listening_is_connect_refused(ask: Ask) -> None:
+    result = await ask(Target("forge", closed_port()))
+    assert (result.health.reason, result.mesh.reason) == (Reason.connect_refused, Reason.connect_refused)
+
+
+async def test_a_full_backlog_is_connect_timeout(ask: Ask) -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):  # what the queue holds; Linux lets one more in than it was told
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(listener.getsockname())
+        result = await ask(Target("forge", f"127.0.0.1:{listener.getsockname()[1]}"), IMPATIENCE)
+    assert result.health.reason is Reason.connect_timeout
+    assert result.mesh.reason is Reason.connect_timeout
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".invalid"])
+async def test_a_name_without_address_is_dns(ask: Ask, host: str) -> None:
+    result = await ask(Target("forge", f"{host}:80"))
+    assert (result.health.reason, result.mesh.reason) == (Reason.dns, Reason.dns)
+
+
+async def test_both_answers_come_over_one_connection(raw_bot: RawBot, ask: Ask) -> None:
+    connections: list[list[bytes]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        paths: list[bytes] = []
+        connections.append(paths)
+        while request := await reader.readuntil(b"\r\n\r\n"):
+            paths.append(request.split(b" ")[1])
+            writer.write(LIVE)
+
+    result = await ask(Target("forge", await raw_bot(handle)))
+    assert result.health.ok
+    assert result.mesh.ok
+    assert connections == [[b"/health", b"/mesh"]]
+
+
+async def test_a_server_that_closes_after_each_answer_is_asked_again(raw_bot: RawBot, ask: Ask) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    result = await ask(Target("forge", await raw_bot(handle)))
+    assert result.health.ok
+    assert result.mesh.ok
+
+
+async def test_health_may_hang_while_the_mesh_answers(raw_bot: RawBot, ask: Ask) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if b" /health " in request:
+            await reader.read()
+        writer.write(LIVE)
+        await writer.drain()
+
+    result = await ask(Target("forge", await raw_bot(handle)), 1)
+    assert result.health.reason is Reason.read_timeout
+    assert result.mesh.ok
+
+
+async def test_paths_and_a_mesh_elsewhere_are_asked_where_the_target_says(
+    http_bot: HttpBot, ask: Ask
+) -> None:
+    mesh = await http_bot({"/peers?all=1": LIVE})
+    address = await http_bot({"/live": LIVE})
+    target = Target("forge", address, health_path="/live", mesh_path=f"http://{mesh}/peers?all=1")
+    result = await ask(target)
+    assert result.health.ok
+    assert result.mesh.ok
+
+
+async def test_facts_are_read_from_the_answers(http_bot: HttpBot, ask: Ask) -> None:
+    health = {"boot_id": "b1", "started_at": "2026-01-01T00:00:00Z", "version": 7, "config_sha": ["no"]}
+    mesh = {"peers": [{"name": "a", "up": True}, {"name": "b", "up": False}, {"name": "c"}, 4]}
+    answers = {"/health": reply(json.dumps(health)), "/mesh": reply(json.dumps(mesh))}
+    result = await ask(Target("forge", await http_bot(answers)))
+    assert (result.boot_id, result.started_at) == ("b1", "2026-01-01T00:00:00Z")
+    assert (result.version, result.config_sha) == ("7", None)
+    assert result.peers_up_ratio == 0.5
+
+
+async def test_latency_is_the_bots_own(raw_bot: RawBot, ask: Ask) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            await asyncio.sleep(0.2)
+            writer.write(LIVE)
+
+    result = await ask(Target("forge", await raw_bot(slow)))
+    assert result.health.seconds >= 0.2
+    assert result.mesh.seconds >= 0.2
+
+
+async def test_the_steps_of_a_probe_are_told_with_their_times(http_bot: HttpBot) -> None:
+    address = await http_bot({"/health": LIVE})
+    steps = Steps()
+    async with open_session() as session:
+        await probe(session, Target("forge", address), timeout=PATIENCE, steps=steps)
+    assert [text for _, text in steps.lines] == [
+        f"GET http://{address}/health",
+        "connected",
+        "answer 200 OK",
+        "ok",
+        f"GET http://{address}/mesh",
+        "same connection",
+        "answer 404 Not Found",
+        "failed: http_status: answered 404",
+    ]
+    times = [seconds for seconds, _ in steps.lines]
+    assert times == sorted(times)
+
+
+def certificate(folder: Path, address: str, ends: timedelta) -> ssl.SSLContext:
+    """A server's context with a fresh self-signed certificate, written to `folder`/cert.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bot")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + ends)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("address", "ends", "trusted", "reason"),
+    [
+        ("127.0.0.1", timedelta(days=1), True, None),
+        ("127.0.0.1", timedelta(days=1), False, Reason.tls),
+        ("127.0.0.1", timedelta(days=-1), True, Reason.tls),
+        ("127.0.0.2", timedelta(days=1), True, Reason.tls),
+    ],
+    ids=["good", "unknown issuer", "expired", "wrong host"],
+)
+async def test_certificates_are_checked(
+    tmp_path: Path, ask: Ask, address: str, ends: timedelta, trusted: bool, reason: Reason | None
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(LIVE)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=certificate(tmp_path, address, ends))
+    port = server.sockets[0].getsockname()[1]
+    client = ssl.create_default_context(cafile=tmp_path / "cert.pem" if trusted else None)
+    result = await ask(Target("forge", f"127.0.0.1:{port}", scheme="https"), tls=client)
+    server.close()
+    assert (result.health.reason, result.mesh.reason) == (reason, reason)
+
+
+async def test_https_to_a_plain_server_is_tls(raw_bot: RawBot, ask: Ask) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    result = await ask(Target("forge", await raw_bot(refuse), scheme="https"))
+    assert (result.health.reason, result.mesh.reason) == (Reason.tls, Reason.tls)
