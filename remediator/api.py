@@ -1,0 +1,254 @@
+"""The HTTP calls. Each reads a request, asks the store or the engine, and answers with a view."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import IntegrityError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from remediator import alerts, metrics, views
+from remediator.dashboard import dashboard
+from remediator.deploy import render
+from remediator.ec2 import AwsError
+from remediator.errors import RequestError
+from remediator.intake import take_in
+from remediator.model import Bot, Run
+from remediator.requests import (
+    ALERTS_LIMIT,
+    DeployRequest,
+    RecoverRequest,
+    read_body,
+    read_json,
+    read_number,
+)
+from remediator.services import VERSION, Services
+from remediator.store import Transaction
+from templates import BotTemplate
+
+LONGEST_WAIT = 600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    services: Services
+
+    async def health(self, _: Request) -> Response:
+        """Status, version, and how many bots and deployments there are."""
+        async with self.services.store.read() as tx:
+            bots, active = await tx.bots(), await tx.active_runs()
+        return JSONResponse(
+            {
+                "status": "healthy",
+                "version": VERSION,
+                "timestamp": views.iso(self.services.store.clock()),
+                "managed_bots": sum(bot.state == "active" for bot in bots),
+                "active_deployments": sum(run.kind == "deploy" for run in active),
+            }
+        )
+
+    async def dashboard(self, _: Request) -> Response:
+        """The fleet, its health over 24 hours, what is being done, what is firing."""
+        return JSONResponse(await dashboard(self.services))
+
+    async def deploy(self, request: Request) -> Response:
+        """Deploy a new bot. Answers at once; the deployment goes on and can be watched."""
+        asked = await read_body(request, DeployRequest)
+        template = self._template(asked)
+        services = self.services
+        run_id = "dep-" + secrets.token_hex(8)
+        async with services.store.write() as tx:
+            run = await self._reserve(tx, asked, template, run_id)
+            await tx.audit(
+                "deploy.asked", bot=run.bot, run_id=run.id, actor=_actor(request), template=template.name
+            )
+        try:
+            await services.aws.put_token(run.bot, asked.telegram_token.get_secret_value())
+        except AwsError as error:
+            services.engine.wake(run.id)  # finds no token, takes back what was reserved, and says so
+            raise RequestError(
+                503 if error.kind in ("unavailable", "in_doubt") else 502,
+                f"the token could not be stored: {error}",
+                field="telegramToken",
+                remedy="see to it that this service may call ssm:PutParameter, then send the deploy again",
+            ) from None
+        services.engine.wake(run.id)
+        return JSONResponse(
+            {**views.deployment(run), "botType": template.name, "environment": asked.environment},
+            202,
+            headers={"Location": f"/deploy/{run.id}"},
+        )
+
+    def _template(self, asked: DeployRequest) -> BotTemplate:
+        try:
+            return self.services.templates.get(asked.bot_type, asked.environment)
+        except KeyError:
+            known = ", ".join(self.services.templates.names)
+            raise RequestError(
+                422, f"{asked.bot_type!r} is no bot type", field="botType", remedy=f"use one of {known}"
+            ) from None
+
+    async def _reserve(
+        self, tx: Transaction, asked: DeployRequest, template: BotTemplate, run_id: str
+    ) -> Run:
+        """The name, and the run: on disk before anything is done in AWS."""
+        if await tx.bot(asked.bot_name) is not None:
+            raise RequestError(
+                409,
+                f"a bot {asked.bot_name!r} exists already",
+                field="botName",
+                remedy="choose another name, or POST /recover/{botId} with method redeploy to renew it",
+            )
+        config, config_sha = render(asked.bot_name, asked.environment, template)
+        await tx.add_bot(
+            Bot(
+                name=asked.bot_name,
+                template=template.name,
+                environment=asked.environment,
+                state="deploying",
+                address="",
+                health_path=template.probe.health_path,
+                mesh_path=template.probe.mesh_path,
+                instance_id="",
+                config=config,
+                config_sha=config_sha,
+                boot_id=None,
+                started_at=None,
+                quarantined_at=None,
+                quarantine_reason=None,
+                created_at=tx.now,
+                updated_at=tx.now,
+            )
+        )
+        run = Run(run_id, "deploy", asked.bot_name, "manual", "", "running", "under way", "", tx.now, None)
+        await tx.add_run(run)
+        return run
+
+    async def show_deployment(self, request: Request) -> Response:
+        """A deployment's status, and every step with its times."""
+        run_id = request.path_params["deployment_id"]
+        async with self.services.store.read() as tx:
+            run = await tx.run(run_id)
+            steps = await tx.steps(run_id)
+        if run is None or run.kind != "deploy":
+            raise _unknown("deploymentId", run_id, "GET /dashboard lists the recent ones")
+        return JSONResponse(views.deployment(run, steps))
+
+    async def recover(self, request: Request) -> Response:
+        """Recover a bot, beginning with the tier asked for. `?wait=SECONDS` answers when it has ended."""
+        name = request.path_params["bot_id"]
+        patience = read_number(request, "wait", 0, LONGEST_WAIT)
+        asked = await read_body(request, RecoverRequest)
+        try:
+            async with self.services.store.write() as tx:
+                run = await self._manual_run(tx, name, asked)
+                await tx.audit(
+                    "recover.asked", bot=name, run_id=run.id, actor=_actor(request), method=asked.method
+                )
+        except IntegrityError:
+            raise RequestError(409, f"a run of {name!r} has just begun", field="botId") from None
+        self.services.engine.wake(run.id)
+        if patience:
+            await self.services.engine.wait(run.id, patience)
+        view = await self._recovery(run.id)
+        ended = view["finishedAt"] is not None
+        return JSONResponse(view, 200 if ended else 202, headers={"Location": f"/recover/{run.id}"})
+
+    async def _manual_run(self, tx: Transaction, name: str, asked: RecoverRequest) -> Run:
+        bot = await tx.bot(name)
+        if bot is None:
+            raise _unknown("botId", name, "GET /sd lists the bots")
+        active = await tx.active_run(name)
+        if active is not None:
+            path = "deploy" if active.kind == "deploy" else "recover"
+            raise RequestError(
+                409,
+                f"{name!r} is in the hands of {active.id} ({active.status}: {active.reason})",
+                field="botId",
+                remedy=f"GET /{path}/{active.id} shows it; ask again when it has ended",
+            )
+        run_id, reason = "rec-" + secrets.token_hex(8), f"{asked.method} was asked for"
+        run = Run(run_id, "recover", name, "manual", asked.method, "running", reason, "", tx.now, None)
+        await tx.add_run(run)
+        return run
+
+    async def show_recovery(self, request: Request) -> Response:
+        """A recovery: its attempts, and every gate's verdict."""
+        return JSONResponse(await self._recovery(request.path_params["recovery_id"]))
+
+    async def _recovery(self, run_id: str) -> views.RecoveryView:
+        async with self.services.store.read() as tx:
+            run = await tx.run(run_id)
+            if run is None or run.kind != "recover":
+                raise _unknown("recoveryId", run_id, "GET /dashboard lists the recent ones")
+            return views.recovery(
+                run, await tx.steps(run_id), await tx.verdicts(run_id), await tx.alerts_of(run_id)
+            )
+
+    async def alerts(self, request: Request) -> Response:
+        """Alertmanager's webhook, version 4. A 2xx means that the alerts are on disk."""
+        webhook = alerts.parse(await read_json(request, ALERTS_LIMIT))
+        services = self.services
+        concerned = await take_in(services.store, webhook, services.metrics, services.settings.relapse_after)
+        for run_id in concerned:
+            services.engine.wake(run_id)
+        return JSONResponse({"accepted": len(webhook.alerts), "recoveries": sorted(concerned)})
+
+    async def audit(self, request: Request) -> Response:
+        """The audit trail, oldest first: `?after=ID&limit=N&bot=NAME`. Without `after`, the newest `limit`."""
+        limit = int(read_number(request, "limit", 100, 1000))
+        async with self.services.store.read() as tx:
+            newest = await tx.last_audit_id()
+            after = int(read_number(request, "after", max(0, newest - limit), 2**53))
+            entries = await tx.audit_trail(bot=request.query_params.get("bot"), after=after, limit=limit)
+        return JSONResponse([views.audit(entry) for entry in entries])
+
+    async def service_discovery(self, _: Request) -> Response:
+        """The registry in Prometheus's http_sd format."""
+        async with self.services.store.read() as tx:
+            return JSONResponse(views.service_discovery(await tx.bots()))
+
+    async def metrics(self, _: Request) -> Response:
+        """The remediator's own series."""
+        async with self.services.store.read() as tx:
+            state = _State(await tx.bots(), await tx.active_runs())
+        body = generate_latest(self.services.metrics.registry) + generate_latest(state)
+        return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+    async def healthy(self, _: Request) -> Response:
+        """200 while the process serves."""
+        return PlainTextResponse("healthy\n")
+
+    async def ready(self, _: Request) -> Response:
+        """200 once the store is migrated and unfinished runs were taken up."""
+        return PlainTextResponse("ready\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _State(Collector):
+    """What is so at the moment of a scrape, made from the store."""
+
+    bots: list[Bot]
+    active: list[Run]
+
+    def collect(self) -> Any:
+        active = [(run.bot, run.kind, run.tier) for run in self.active]
+        blocked = [(run.bot, run.reason.partition(":")[0]) for run in self.active if run.status == "blocked"]
+        yield metrics.family(metrics.ACTIVE, active)
+        yield metrics.family(metrics.BLOCKED, blocked)
+        quarantined = [(bot.name,) for bot in self.bots if bot.quarantined_at is not None]
+        yield metrics.family(metrics.QUARANTINED, quarantined)
+        managed = metrics.family(metrics.MANAGED, [])
+        managed.add_metric([], sum(bot.state == "active" for bot in self.bots))
+        yield managed
+
+
+def _unknown(field: str, value: str, remedy: str) -> RequestError:
+    return RequestError(404, f"there is no {value[:80]!r}", field=field, remedy=remedy)
+
+
+def _actor(request: Request) -> str:
+    return f"api:{request.client.host if request.client else 'unknown'}"

@@ -1,0 +1,83 @@
+"""`GET /dashboard`: one document of all there is to know, with the seed's field names."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from remediator import views
+from remediator.gates import storm
+from remediator.prometheus import PrometheusError
+from remediator.services import Services
+
+RECENT = 50  # deployments, recoveries and alerts shown
+
+
+async def dashboard(services: Services) -> dict[str, Any]:
+    async with services.store.read() as tx:
+        bots = await tx.bots()
+        deployments = [
+            views.deployment(run, await tx.steps(run.id)) for run in await tx.recent_runs("deploy", RECENT)
+        ]
+        recoveries = [
+            views.recovery(run, await tx.steps(run.id), await tx.verdicts(run.id))
+            for run in await tx.recent_runs("recover", RECENT)
+        ]
+        active = await tx.active_runs()
+        alerts = [views.alert(one) for one in await tx.firing_alerts(RECENT)]
+        now = tx.now
+    scores, history = await _from_prometheus(services, now)
+    return {
+        "timestamp": views.iso(now),
+        "summary": {
+            **_bands(len(bots), (scores[bot.name] for bot in bots if bot.name in scores)),
+            "active_recoveries": sum(run.kind == "recover" for run in active),
+            "active_deployments": sum(run.kind == "deploy" for run in active),
+            "quarantined": sum(bot.quarantined_at is not None for bot in bots),
+            "storm": _storm(services),
+        },
+        "registry": [views.bot(bot, scores.get(bot.name)) for bot in bots],
+        "state": {"deployments": deployments, "recoveries": recoveries},
+        "alerts": alerts,
+        "metrics": {"health_score": scores},
+        "history": history,
+    }
+
+
+def _bands(total: int, scores: Iterable[float]) -> dict[str, int]:
+    """The seed's bands: 70 and more is healthy, 30 to 69 degraded, less is critical."""
+    known = list(scores)
+    healthy, critical = sum(score >= 70 for score in known), sum(score < 30 for score in known)
+    return {
+        "bots": total,
+        "healthy": healthy,
+        "degraded": len(known) - healthy - critical,
+        "critical": critical,
+        "unknown": total - len(known),
+    }
+
+
+def _storm(services: Services) -> dict[str, Any]:
+    """What the fleet gate saw when it last looked; it looks only when a recovery asks, or in a storm."""
+    limits = services.recovery.limits
+    shown: dict[str, Any] = {"active": False, "limit": limits.fleet_max_ratio, "reason": ""}
+    if services.prober.last_census is None:
+        return shown | {"unhealthy": None, "total": None, "ratio": None, "seen_at": None}
+    at, fleet = services.prober.last_census
+    if storm(fleet, limits):
+        shown["active"] = True
+        shown["reason"] = (
+            f"{fleet.unhealthy} of {fleet.probed} bots are ill, more than {limits.fleet_max_ratio:.0%}: "
+            "the cause is likely shared, so no bot is recovered automatically"
+        )
+    seen = {"unhealthy": fleet.unhealthy, "total": fleet.total, "ratio": fleet.ratio}
+    return shown | seen | {"seen_at": views.iso(at)}
+
+
+async def _from_prometheus(services: Services, now: float) -> tuple[dict[str, float], dict[str, Any]]:
+    if services.prometheus is None:
+        return {}, {"available": False, "reason": "BOT_REMEDIATOR_PROMETHEUS_URL is not set"}
+    try:
+        scores = await services.prometheus.scores()
+        points = await services.prometheus.history(now)
+    except PrometheusError as error:
+        return {}, {"available": False, "reason": str(error)}
+    return scores, {"available": True, "hours": 24, "health_score": points}

@@ -1,0 +1,102 @@
+"""What the API is sent, and how a fault in it is said: the field, what is wrong, what to do.
+
+In JSON the names are the seed's: botName, botType, telegramToken.
+"""
+
+import json
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+
+from remediator.errors import RequestError
+
+ALERTS_LIMIT: Final = 8 * 1024 * 1024  # bytes; some thousand alerts
+BODY_LIMIT: Final = 64 * 1024
+
+
+def _bot_name(value: str) -> str:
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    if not value or len(value) > 63 or value.startswith("-") or not set(value) <= allowed:
+        raise ValueError("must have 1 to 63 of a-z, 0-9 and -, and not begin with -")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not 1 <= len(text) <= 256 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be 1 to 256 printable ASCII characters without spaces, as BotFather gave it")
+    return value
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class DeployRequest(_Body):
+    """A new bot. The token goes to SSM Parameter Store as a SecureString and nowhere else."""
+
+    bot_name: Annotated[str, AfterValidator(_bot_name)] = Field(examples=["my-assistant"])
+    bot_type: str = Field(examples=["support"])
+    telegram_token: Annotated[SecretStr, AfterValidator(_token)] = Field(examples=["bot_token_here"])
+    environment: Literal["production", "staging", "development"]
+
+
+class RecoverRequest(_Body):
+    """The tier to begin at; harder ones follow if it does not cure."""
+
+    method: Literal["restart", "reboot", "redeploy"] = "restart"
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as JSON. RequestError 413 past `limit` bytes, 400 where it is no JSON."""
+    remedy = f"send at most {limit} bytes"
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise RequestError(413, "the body is too large", field="body", remedy=remedy)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise RequestError(413, "the body is too large", field="body", remedy=remedy)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
+        raise RequestError(400, f"no JSON: {what}", field="body", remedy="send a JSON object") from None
+
+
+async def read_body(request: Request, model: type[M]) -> M:
+    """The body as that model. RequestError 400 where it is no object, 422 naming the field."""
+    data = await read_json(request, BODY_LIMIT)
+    if not isinstance(data, dict):
+        raise RequestError(400, "must be a JSON object", field="body", remedy="send {…}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        remedy = {
+            "missing": f"add {field}",
+            "extra_forbidden": f"remove it; known fields are {known}",
+        }.get(first["type"], "correct it and send the request again")
+        message = first["msg"].removeprefix("Value error, ")
+        raise RequestError(422, message, field=field, remedy=remedy) from None
+
+
+def read_number(request: Request, name: str, default: float, most: float) -> float:
+    """A query parameter from 0 to `most`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= most:
+        raise RequestError(422, f"is {text!r}", field=name, remedy=f"use a number from 0 to {most:g}")
+    return number

@@ -1,0 +1,89 @@
+"""Everything that runs, made from the settings and taken down again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import aiohttp
+
+from exporter.probe import open_session
+from remediator.actions import Hands
+from remediator.deploy import Deployment, Launcher
+from remediator.ec2 import Aws
+from remediator.engine import Engine, Runner
+from remediator.metrics import Metrics
+from remediator.model import RunKind
+from remediator.notify import Notifier, Telegram
+from remediator.observer import InstanceObserver
+from remediator.prober import Prober
+from remediator.prometheus import Prometheus
+from remediator.recovery import Recovery
+from remediator.settings import Settings
+from remediator.store import Store
+from templates import Templates, load
+
+VERSION = version("bot-orchestrator")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    templates: Templates
+    store: Store
+    aws: Aws
+    prober: Prober
+    recovery: Recovery
+    engine: Engine
+    metrics: Metrics
+    prometheus: Prometheus | None
+
+
+@asynccontextmanager
+async def run_services(settings: Settings) -> AsyncIterator[Services]:
+    """Ready, and every unfinished run taken up again, when this yields."""
+    async with AsyncExitStack() as stack:
+        templates = load(settings.templates_dir)
+        store = await Store.open(settings.database_url)
+        stack.push_async_callback(store.close)
+        probing = await stack.enter_async_context(open_session())
+        calling = await stack.enter_async_context(aiohttp.ClientSession())
+        metrics = Metrics(VERSION)
+        metrics.fleet_limit.set(settings.fleet_max_unhealthy_ratio)
+        aws = await asyncio.to_thread(
+            Aws,
+            region=settings.aws_region,
+            endpoint_url=settings.aws_endpoint_url,
+            concurrency=settings.aws_concurrency,
+        )
+        prober = Prober(
+            probing,
+            timeout=settings.probe_timeout,
+            interval=settings.verify_interval,
+            needed=settings.verify_probes,
+            sample=settings.fleet_sample,
+        )
+        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings)
+        recovery = Recovery(store, Hands(aws, launcher, prober), metrics, settings)
+        notifier = Notifier(store, metrics, calling, _telegram(settings))
+        runners: dict[RunKind, Runner] = {"recover": recovery.run, "deploy": Deployment(store, launcher).run}
+        engine = Engine(store, runners, notifier, metrics, settings.public_url)
+        prometheus = Prometheus(settings.prometheus_url, calling) if settings.prometheus_url else None
+        for serve in (notifier.serve, recovery.watch_storm):
+            task = asyncio.create_task(serve())
+            stack.push_async_callback(_cancelled, task)
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        yield Services(settings, templates, store, aws, prober, recovery, engine, metrics, prometheus)
+
+
+def _telegram(settings: Settings) -> Telegram | None:
+    if settings.telegram_token is None or settings.telegram_chat_id is None:
+        return None
+    return Telegram(settings.telegram_api_url, settings.telegram_token, settings.telegram_chat_id)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
