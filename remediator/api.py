@@ -1,6 +1,7 @@
 """The HTTP calls. Each reads a request, asks the store or the engine, and answers with a view."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from remediator import alerts, metrics, views
 from remediator.dashboard import dashboard
 from remediator.deploy import render
-from remediator.ec2 import AwsError
 from remediator.errors import RequestError
 from remediator.intake import take_in
+from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.model import Bot, Run
 from remediator.requests import (
     ALERTS_LIMIT,
@@ -65,17 +66,23 @@ class Api:
             await tx.audit(
                 "deploy.asked", bot=run.bot, run_id=run.id, actor=_actor(request), template=template.name
             )
-        try:
-            await services.aws.put_token(run.bot, asked.telegram_token.get_secret_value())
-        except AwsError as error:
-            services.engine.wake(run.id)  # finds no token, takes back what was reserved, and says so
+        token = asked.telegram_token.get_secret_value()
+
+        async def store_token(_: Mapping[str, Any]) -> Outcome:
+            await services.aws.put_token(run.bot, token)
+            return Done({}, "in SSM Parameter Store, as a SecureString")
+
+        stored = await Journal(services.store, run).step(
+            "token", store_token, request={"since": run.created_at}
+        )
+        services.engine.wake(run.id)  # where there is no token, it takes back what was reserved
+        if isinstance(stored, Failed):
             raise RequestError(
-                503 if error.kind in ("unavailable", "in_doubt") else 502,
-                f"the token could not be stored: {error}",
+                502,
+                f"the token could not be stored: {stored.why}",
                 field="telegramToken",
                 remedy="see to it that this service may call ssm:PutParameter, then send the deploy again",
-            ) from None
-        services.engine.wake(run.id)
+            )
         return JSONResponse(
             {**views.deployment(run), "botType": template.name, "environment": asked.environment},
             202,
@@ -198,7 +205,7 @@ class Api:
         return JSONResponse({"accepted": len(webhook.alerts), "recoveries": sorted(concerned)})
 
     async def audit(self, request: Request) -> Response:
-        """The audit trail, oldest first: `?after=ID&limit=N&bot=NAME`. Without `after`, the newest `limit`."""
+        """The audit trail, oldest first; without `after`, the newest entries."""
         limit = int(read_number(request, "limit", 100, 1000))
         async with self.services.store.read() as tx:
             newest = await tx.last_audit_id()
