@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import signal
 import socket
 import sys
 import threading
@@ -99,7 +98,7 @@ class Machine:
             if fault.kind == "die":
                 self.process.kill9()
             elif fault.kind == "hang":
-                self.process.signal(signal.SIGSTOP)
+                self.process.pause()
 
     def heal(self) -> None:
         """No fault any more; a process that is dead or stopped is started again."""

@@ -115,6 +115,12 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, number)
 
+    def pause(self) -> None:
+        """SIGSTOP; when this returns it does nothing any more, though the kernel still accepts for it."""
+        self.signal(signal.SIGSTOP)
+        while (pid := self.pid) is not None and state_of(pid) != "T":
+            time.sleep(0.001)  # the kernel stops it as soon as it runs next
+
     def kill9(self) -> None:
         """SIGKILL, and reap: when this returns it is gone."""
         self.signal(signal.SIGKILL)
@@ -174,6 +180,19 @@ def answers(url: str) -> Ready:
             return False
 
     return ready
+
+
+def state_of(pid: int) -> str:
+    """The kernel's letter for a process (proc(5): R, S, T, Z …), or nothing if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_gone(pid: int) -> bool:
+    """No such process, or one that is dead and only waits for its parent to notice."""
+    return state_of(pid) in ("", "Z")
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -1,0 +1,133 @@
+"""Systems Manager as the sandbox's cloud speaks it: commands run, and say how they ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+
+from sandbox.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.sandbox.conftest import Fleet
+
+
+def error_code(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return error.value.response["Error"]["Code"]
+
+
+async def test_a_restart_that_works_is_a_success_with_code_0(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    ended = await fleet.restart(bot.instance_id)
+    assert (ended["Status"], ended["ResponseCode"], ended["StandardErrorContent"]) == ("Success", 0, "")
+    assert await fleet.actions(bot.bot) == ["run", "restart"]
+
+
+async def test_a_restart_of_a_bot_that_cannot_start_fails(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    await fleet.cloud.fault(bot.bot, "die", cured_by="reboot")
+    ended = await fleet.restart(bot.instance_id)
+    assert (ended["Status"], ended["ResponseCode"]) == ("Failed", 1)
+    assert "Job for bot.service failed" in ended["StandardErrorContent"]
+
+
+async def test_a_restart_where_there_is_no_bot_fails_with_code_5(fleet: Fleet) -> None:
+    instance_id = fleet.run(fleet.request("", UserData=""))
+    await fleet.until_state(instance_id, "running")
+    ended = await fleet.restart(instance_id)
+    assert (ended["Status"], ended["ResponseCode"]) == ("Failed", 5)
+
+
+async def test_a_script_that_is_no_restart_is_not_found(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    step = {"action": "aws:runShellScript", "name": "rm", "inputs": {"runCommand": ["rm -rf /"]}}
+    content = json.dumps({"schemaVersion": "2.2", "mainSteps": [step]})
+    fleet.ssm.create_document(Name="Else", Content=content, DocumentType="Command")
+    sent = fleet.ssm.send_command(DocumentName="Else", InstanceIds=[bot.instance_id])
+    waiter = fleet.ssm.get_waiter("command_executed")
+    with pytest.raises(Exception, match="Failed"):
+        waiter.wait(
+            CommandId=sent["Command"]["CommandId"],
+            InstanceId=bot.instance_id,
+            WaiterConfig={"Delay": 0, "MaxAttempts": 100},
+        )
+
+
+async def test_a_command_is_found_again_by_instance_and_comment(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    first, second = (fleet.send_restart(bot.instance_id, comment) for comment in ("attempt-1", "attempt-2"))
+    found = fleet.ssm.list_commands(InstanceId=bot.instance_id)["Commands"]
+    assert [(c["CommandId"], c["Comment"]) for c in found] == [(second, "attempt-2"), (first, "attempt-1")]
+    assert found[0]["InstanceIds"] == [bot.instance_id]
+
+
+async def test_an_unknown_document_is_an_invalid_document(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    with pytest.raises(ClientError) as error:
+        fleet.ssm.send_command(DocumentName="Unwritten", InstanceIds=[bot.instance_id])
+    assert error_code(error) == "InvalidDocument"
+
+
+async def test_an_instance_that_is_unknown_stopped_or_gone_takes_no_command(fleet: Fleet) -> None:
+    gone, stopped = (await fleet.launch()).instance_id, (await fleet.launch()).instance_id
+    fleet.ec2.stop_instances(InstanceIds=[stopped])
+    fleet.ec2.terminate_instances(InstanceIds=[gone])
+    for instance_id in (stopped, gone, "i-00000000000000000"):
+        with pytest.raises(ClientError) as error:
+            fleet.send_restart(instance_id)
+        assert error_code(error) == "InvalidInstanceId"
+
+
+async def test_an_instance_that_has_not_booted_takes_no_command(booting: Fleet) -> None:
+    pending = booting.run(booting.request("pending"))
+    assert ping(booting, pending) is None
+    with pytest.raises(ClientError) as error:
+        booting.send_restart(pending)
+    assert error_code(error) == "InvalidInstanceId"
+
+
+async def test_an_unknown_invocation_does_not_exist(fleet: Fleet) -> None:
+    with pytest.raises(ClientError) as error:
+        fleet.ssm.get_command_invocation(
+            CommandId="00000000-0000-0000-0000-000000000000", InstanceId="i-00000000000000000"
+        )
+    assert error_code(error) == "InvocationDoesNotExist"
+
+
+async def test_the_agent_is_online_once_booted_and_lost_while_stopped(fleet: Fleet) -> None:
+    instance_id = fleet.run(fleet.request("agent"))
+    await fleet.until_state(instance_id, "running")
+    await wait_until(lambda: online(fleet, instance_id))
+    fleet.ec2.stop_instances(InstanceIds=[instance_id])
+    assert ping(fleet, instance_id) == "ConnectionLost"
+    fleet.ec2.terminate_instances(InstanceIds=[instance_id])
+    assert ping(fleet, instance_id) is None
+
+
+async def online(fleet: Fleet, instance_id: str) -> bool:
+    return ping(fleet, instance_id) == "Online"
+
+
+def ping(fleet: Fleet, instance_id: str) -> str | None:
+    found = fleet.ssm.describe_instance_information(
+        Filters=[{"Key": "InstanceIds", "Values": [instance_id]}]
+    )["InstanceInformationList"]
+    return found[0]["PingStatus"] if found else None
+
+
+async def test_a_secret_is_kept_as_a_secure_string(fleet: Fleet) -> None:
+    fleet.ssm.put_parameter(Name="/bots/forge/telegram", Type="SecureString", Value="1:secret")
+    plain = fleet.ssm.get_parameter(Name="/bots/forge/telegram", WithDecryption=True)["Parameter"]
+    assert (plain["Type"], plain["Value"]) == ("SecureString", "1:secret")
+    assert fleet.ssm.get_parameter(Name="/bots/forge/telegram")["Parameter"]["Value"] != "1:secret"
+
+
+async def test_a_lost_answer_to_a_restart_was_done_and_is_in_the_list(fleet: Fleet) -> None:
+    bot = await fleet.launch()
+    await fleet.cloud.break_api("SendCommand", "lose_answer")
+    with pytest.raises(Exception, match="Connection was closed"):
+        fleet.send_restart(bot.instance_id, "attempt-7")
+    (found,) = fleet.ssm.list_commands(InstanceId=bot.instance_id)["Commands"]
+    assert found["Comment"] == "attempt-7"
