@@ -2,10 +2,14 @@
 
 import argparse
 import asyncio
+import contextlib
+import signal
 import socket
 import sys
 import textwrap
+from collections.abc import Generator
 
+import prometheus_client
 import structlog
 import uvicorn
 
@@ -28,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.parse_args(arguments)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         settings = read_settings()
         load(settings.templates_dir)
@@ -42,9 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 async def serve(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. SettingsError where a setting cannot be used."""
     logs.configure(settings.log_level, settings.log_format)
-    await (
-        await Database.open(settings.database_url)
-    ).close()  # a wrong one is said before anything is served
+    database = await Database.open(settings.database_url)  # a wrong one is said before all else
+    await database.close()
     host, port = settings.listen
     try:
         listener = socket.create_server(
@@ -62,12 +66,25 @@ async def serve(settings: Settings) -> int:
         timeout_graceful_shutdown=5,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
     shown = f"[{host}]" if ":" in host else host
     log.info("listening", url=f"http://{shown}:{listener.getsockname()[1]}", version=VERSION)
     await server.serve(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn raises the signal that stopped it once more at its end; a stop that was asked for is no fault."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
 
 
 def _settings_table() -> str:
