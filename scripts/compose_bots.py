@@ -1,0 +1,53 @@
+"""What compose.yaml's profile `sandbox` runs once all is up: orders two bots of each type."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+TYPES = ("tool-builder", "designer", "support", "manager")
+PATIENCE = 120  # seconds for all of them
+
+
+def call(url: str, token: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url, data, headers), timeout=30) as response:  # noqa: S310 - the scheme is ours
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def deploy(url: str, token: str, bot: str, kind: str) -> str | None:
+    """The deployment's id; None where the bot is there already."""
+    order = {"botName": bot, "botType": kind, "telegramToken": "sandbox", "environment": "development"}
+    try:
+        return str(call(f"{url}/deploy", token, order)["deploymentId"])
+    except HTTPError as error:
+        if error.code == 409:
+            return None
+        sys.exit(f"{bot}: {error.read().decode()}")
+
+
+def main(url: str, token: str) -> None:
+    asked = {f"{kind}-{n}": deploy(url, token, f"{kind}-{n}", kind) for kind in TYPES for n in (1, 2)}
+    running = {bot: deployment for bot, deployment in asked.items() if deployment}
+    deadline = time.monotonic() + PATIENCE
+    while running and time.monotonic() < deadline:
+        for bot, deployment in list(running.items()):
+            state = call(f"{url}/deploy/{deployment}", token)
+            if state["status"] == "failed":
+                sys.exit(f"{bot}: {state['reason']}")
+            if state["status"] == "deployed":
+                print(f"{bot} deployed", flush=True)
+                del running[bot]
+        time.sleep(0.5)
+    if running:
+        sys.exit(f"not deployed after {PATIENCE} s: {', '.join(running)}")
+    print("all deployed; make one ill: docker compose exec cloud python -m sandbox fault support-1 die")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]).read_text().strip())
