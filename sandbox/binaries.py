@@ -1,6 +1,6 @@
 """The real Prometheus and Alertmanager: from PATH, else fetched once with apt, without root.
 
-Nothing is installed: what is fetched lies in `.cache/binaries/<package>/` of this repository, a folder each.
+Nothing is installed: what is fetched lies in `.cache/debian/<package>/` of this repository.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-CACHE = Path(__file__).parent.parent / ".cache" / "binaries"
+CACHE = Path(__file__).parent.parent / ".cache" / "debian"
 APT_SECONDS = 300
+SHARE = "usr/share/prometheus"
+WRAPPER = f"""#!/bin/sh
+here=$(dirname "$0")
+exec 9<"$here/../../{SHARE}"
+exec "$here/$(basename "$0").bin" "$@"
+"""
 
 
 class BinaryError(RuntimeError):
@@ -68,6 +74,7 @@ def fetch(name: str, cache: Path = CACHE) -> Path:
                 tree = unpack(package, Path(folder))
             except (OSError, subprocess.SubprocessError) as error:
                 raise BinaryError(explain(name, error)) from error
+            relocate(tree)
             tree.rename(cache / package)  # whole or not at all
     path = present(name, cache)
     if path is None:
@@ -94,6 +101,24 @@ def unpack(package: str, folder: Path) -> Path:
     (archive,) = (folder / "deb").glob("*.deb")
     run(["dpkg", "-x", str(archive), str(folder / "tree")], folder)
     return folder / "tree"
+
+
+def relocate(tree: Path) -> None:
+    """Let the programs find their own files where they lie now.
+
+    Debian compiles the path of templates and web pages in, and Alertmanager does not start without the former.
+    The path is replaced by one of the same length, a descriptor that a wrapper opens on the folder.
+    """
+    compiled_in = f"/{SHARE}".encode()
+    opened = b"/proc/self/fd/9".ljust(len(compiled_in) - 1, b"/") + b"."
+    for program in (tree / "usr/bin").iterdir():
+        content = program.read_bytes()
+        if compiled_in in content:
+            real = program.with_name(f"{program.name}.bin")
+            real.write_bytes(content.replace(compiled_in, opened))
+            program.write_text(WRAPPER)
+            for file in (real, program):
+                file.chmod(0o755)
 
 
 def run(argv: list[str], cwd: Path) -> None:

@@ -15,7 +15,7 @@ from sandbox.control import PREFIX, Control
 from sandbox.instances import ClientTokens, install
 from sandbox.machines import Machines
 from sandbox.protocol import ApiFaults, Protocol
-from sandbox.ssm import RunCommand
+from sandbox.ssm import RunCommand, get_parameter
 
 
 class QuietRequestHandler(MotoRequestHandler):
@@ -33,6 +33,7 @@ def create_app(machines: Machines) -> Any:
         DomainDispatcherApplication(create_backend_app),
         {
             ("ec2", "RunInstances"): ClientTokens().run_instances,
+            ("ssm", "GetParameter"): get_parameter,
             ("ssm", "SendCommand"): commands.send_command,
             ("ssm", "GetCommandInvocation"): commands.get_command_invocation,
             ("ssm", "ListCommands"): commands.list_commands,

@@ -18,6 +18,8 @@ from sandbox.protocol import AwsError, Call, Forward, json_response
 
 RESTARTS = ("systemctl restart bot.service", "systemctl restart bot")
 COMMAND_NOT_FOUND = 127
+CANONICAL = "/aws/service/canonical/ubuntu/server/"
+UBUNTU_IMAGE = "ami-1e749f67"  # one that moto's DescribeImages knows
 
 
 @dataclass
@@ -63,6 +65,15 @@ class Command:
             "CompletedCount": len(ended),
             "ErrorCount": sum(i.status == "Failed" for i in ended),
         }
+
+
+def get_parameter(call: Call, forward: Forward) -> Response:
+    """Canonical's public parameters, which moto has not: the image id of the current Ubuntu."""
+    name = str(call.params.get("Name", ""))
+    if not name.startswith(CANONICAL):
+        return forward(call)
+    parameter = {"Name": name, "Type": "String", "DataType": "aws:ec2:image", "Version": 1}
+    return json_response({"Parameter": {**parameter, "Value": UBUNTU_IMAGE}})
 
 
 class RunCommand:

@@ -124,6 +124,12 @@ async def test_a_secret_is_kept_as_a_secure_string(fleet: Fleet) -> None:
     assert fleet.ssm.get_parameter(Name="/bots/forge/telegram")["Parameter"]["Value"] != "1:secret"
 
 
+async def test_the_public_parameter_of_ubuntu_names_an_image(fleet: Fleet) -> None:
+    name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    image = fleet.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    assert fleet.ec2.describe_images(ImageIds=[image])["Images"]
+
+
 async def test_a_lost_answer_to_a_restart_was_done_and_is_in_the_list(fleet: Fleet) -> None:
     bot = await fleet.launch()
     await fleet.cloud.break_api("SendCommand", "lose_answer")

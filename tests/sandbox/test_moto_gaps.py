@@ -87,6 +87,12 @@ def test_moto_succeeds_with_any_command_on_any_instance(ssm: SSMClient) -> None:
     assert (ended["Status"], ended["ResponseCode"]) == ("Success", 0)
 
 
+def test_moto_does_not_know_canonicals_images(ssm: SSMClient) -> None:
+    name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    with pytest.raises(ClientError):
+        ssm.get_parameter(Name=name)
+
+
 def test_moto_does_not_know_the_agents(ssm: SSMClient) -> None:
     with pytest.raises(ClientError):
         ssm.describe_instance_information()
