@@ -70,8 +70,6 @@ def test_ci_runs_the_tests_and_the_demo() -> None:
 
 def test_the_make_commands_of_the_readme_exist_and_its_test_command_is_what_ci_runs() -> None:
     named = re.findall(r"^\s*(?:\$ )?make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    if not named:
-        pytest.skip("the README shows no command yet")
     assert set(named) <= make_targets()
     assert "test" in named
 
