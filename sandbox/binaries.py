@@ -106,7 +106,7 @@ def unpack(package: str, folder: Path) -> Path:
 def relocate(tree: Path) -> None:
     """Let the programs find their own files where they lie now.
 
-    Debian compiles the path of templates and web pages in, and Alertmanager does not start without the former.
+    Debian compiles the path of templates and web pages in, and Alertmanager needs the former to start.
     The path is replaced by one of the same length, a descriptor that a wrapper opens on the folder.
     """
     compiled_in = f"/{SHARE}".encode()

@@ -21,6 +21,7 @@ from sandbox.cloud import Cloud
 from sandbox.processes import Process, ProcessError, answers, free_port
 from sandbox.telegram import Message, run_telegram
 from sandbox.timescale import DURATION, Addresses, Timescale, format_duration, parse_duration, render
+from sandbox.waiting import wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 RESEND_SECONDS = 60.0  # Prometheus's default for --rules.alert.resend-delay
@@ -56,7 +57,7 @@ class Stack:
 
     @property
     def processes(self) -> list[Process]:
-        return [self.alertmanager, self.prometheus, self.remediator, self.exporter]
+        return [self.prometheus, self.alertmanager, self.remediator, self.exporter]
 
     async def call(self, method: str, path: str, payload: Mapping[str, Any] | None = None) -> Any:
         """Ask the remediator's API, with its token; the JSON it answers."""
@@ -124,8 +125,25 @@ async def run_stack(directory: Path, cloud: Cloud, *, speedup: float = 60) -> As
         )
         for process in stack.processes:
             exit_stack.push_async_callback(process.aclose)
-        await asyncio.gather(*(process.start() for process in stack.processes))
+        await start(stack)
         yield stack
+
+
+async def start(stack: Stack) -> None:
+    """Start everything; Alertmanager last, when Prometheus has seen the others.
+
+    Prometheus evaluates rules at once, but first scrapes after 5 s (discovery/manager.go gathers targets for
+    that long): on a faster clock, time enough for the alerts about absent services to fire.
+    """
+    early = [stack.prometheus, stack.remediator, stack.exporter]
+    await asyncio.gather(*(process.start() for process in early))
+    await wait_until(lambda: is_scraped(stack, len(early)), 60, "Prometheus scrapes the services")
+    await stack.alertmanager.start()
+    await wait_until(lambda: is_scraped(stack, len(early) + 1), 60, "Prometheus scrapes Alertmanager")
+
+
+async def is_scraped(stack: Stack, count: int) -> bool:
+    return len(await stack.query("up == 1")) >= count
 
 
 async def prometheus(directory: Path, address: str, scale: Timescale) -> Process:

@@ -35,12 +35,13 @@ async def run_telegram() -> AsyncIterator[Telegram]:
         is_json = request.content_type == "application/json"
         fields = await request.json() if is_json else dict(await request.post())
         chat_id, text = str(fields.get("chat_id", "")), str(fields.get("text", ""))
-        if not chat_id or not text:
-            problem = "Bad Request: chat_id and text are needed"
+        if not chat_id.lstrip("-").isdigit() or not text:
+            problem = "Bad Request: chat_id, a number, and text are needed"
             return web.json_response({"ok": False, "error_code": 400, "description": problem}, status=400)
         telegram.messages.append(Message(time.time(), request.match_info["token"], chat_id, text))
-        result = {"message_id": len(telegram.messages), "date": int(time.time()), "text": text}
-        return web.json_response({"ok": True, "result": {**result, "chat": {"id": chat_id, "type": "group"}}})
+        chat = {"id": int(chat_id), "type": "group"}  # a number: Alertmanager's client takes nothing else
+        result = {"message_id": len(telegram.messages), "date": int(time.time()), "chat": chat, "text": text}
+        return web.json_response({"ok": True, "result": result})
 
     async def get_me(request: web.Request) -> web.Response:
         return web.json_response({"ok": True, "result": {"id": 1, "is_bot": True, "username": "sandbox_bot"}})
