@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from dashboards import fleet
+from dashboards import bot, fleet, recoveries, watchers
 from dashboards.adapter import render
 from dashboards.house import Json
 
-DASHBOARDS: Final[Mapping[str, Callable[[], Json]]] = {"fleet.json": fleet.build}
+DASHBOARDS: Final[Mapping[str, Callable[[], Json]]] = {
+    "fleet.json": fleet.build,
+    "bot.json": bot.build,
+    "recoveries.json": recoveries.build,
+    "watchers.json": watchers.build,
+}
 GENERATED: Final = Path(__file__).with_name("generated")
 
 

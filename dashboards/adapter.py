@@ -168,19 +168,37 @@ def _variable(name: str, query: str) -> Json:
     return data | {"definition": query, "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}
 
 
-def variables() -> list[Json]:
+def variables(*, one_bot: bool = False) -> list[Json]:
     """`datasource`, `environment`, `template`, `bot` on every dashboard, each narrowed by those before it."""
     datasource = core.Template(name="datasource", label="Data source", query="prometheus", type="datasource")
     data = _without(datasource.to_json_data(), _DEAD_VARIABLE_KEYS | {"current", "sort"})
+    bot = _variable("bot", 'label_values(bot_info{environment=~"$environment",template=~"$template"}, bot)')
+    if one_bot:
+        bot = _without(bot, frozenset({"allValue"})) | {"includeAll": False, "multi": False, "current": {}}
     return [
         data | {"current": {}},
         _variable("environment", "label_values(bot_info, environment)"),
         _variable("template", 'label_values(bot_info{environment=~"$environment"}, template)'),
-        _variable("bot", 'label_values(bot_info{environment=~"$environment",template=~"$template"}, bot)'),
+        bot,
     ]
 
 
-def dashboard(*, uid: str, title: str, description: str, rows: Sequence[Row]) -> Json:
+def link(title: str, url: str, tooltip: str) -> core.DashboardLink:
+    """A link out of Grafana, at the top of a dashboard."""
+    return core.DashboardLink(
+        type="link", title=title, uri=url, tooltip=tooltip, targetBlank=True, keepTime=False
+    )
+
+
+def dashboard(
+    *,
+    uid: str,
+    title: str,
+    description: str,
+    rows: Sequence[Row],
+    one_bot: bool = False,
+    links: Sequence[core.DashboardLink] = (),
+) -> Json:
     """The whole dashboard, as Grafana reads it."""
     made = core.Dashboard(
         uid=uid,
@@ -193,11 +211,12 @@ def dashboard(*, uid: str, title: str, description: str, rows: Sequence[Row]) ->
         time=core.Time("now-3h", "now"),
         timezone="browser",
         panels=list(_layout(rows)),
-        templating=core.Templating(list=variables()),
+        templating=core.Templating(list=variables(one_bot=one_bot)),
         links=[
             core.DashboardLink(
                 asDropdown=False, includeVars=True, keepTime=True, tags=[TAG], title="Bots", type="dashboards"
-            )
+            ),
+            *links,
         ],
     ).auto_panel_ids()
     plain: Json = json.loads(json.dumps(made.to_json_data(), cls=DashboardEncoder))

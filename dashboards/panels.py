@@ -2,21 +2,37 @@
 
 from collections.abc import Sequence
 
-from dashboards.house import GREEN, Json, Query, Spec, named, steps
+from dashboards.house import GREEN, GREY, RED, Json, Query, Spec, named, steps
 
+# Uids are held by links in alerts, messages and bookmarks: they never change.
 FLEET = "bot-fleet"
+BOT = "bot-detail"
+RECOVERIES = "bot-recoveries"
+WATCHERS = "bot-watchers"
 
 
-def counter(title: str, description: str, expr: str, colours: Sequence[Json]) -> Spec:
+def counter(
+    title: str,
+    description: str,
+    expr: str,
+    colours: Sequence[Json],
+    *,
+    unit: str = "short",
+    no_value: str = "no data",
+    mappings: Sequence[Json] = (),
+) -> Spec:
+    """One number, in its colour."""
     return Spec(
         kind="stat",
         title=title,
         description=description,
         queries=[Query(expr, legend=title, instant=True)],
-        unit="short",
+        unit=unit,
         width=4,
         height=4,
+        no_value=no_value,
         thresholds=colours,
+        defaults={"mappings": list(mappings)} if mappings else {},
     )
 
 
@@ -25,7 +41,13 @@ def none_is_good(colour: str) -> list[Json]:
 
 
 def table(
-    title: str, description: str, expr: str, no_value: str, columns: dict[str, str], width: int
+    title: str,
+    description: str,
+    expr: str,
+    no_value: str,
+    columns: dict[str, str],
+    width: int,
+    height: int = 8,
 ) -> Spec:
     """One row a series; `columns` are the labels shown, in order, with their headings."""
     return Spec(
@@ -35,6 +57,7 @@ def table(
         queries=[Query(expr, instant=True, format="table")],
         unit="short",
         width=width,
+        height=height,
         no_value=no_value,
         overrides=[named("Bot", ("links", [bot_link("${__value.raw}")]))],
         transformations=[
@@ -52,21 +75,28 @@ def table(
 
 def bot_link(bot: str) -> Json:
     return {
-        "title": "Only this bot",
-        "url": f"/d/{FLEET}?var-bot={bot}&${{datasource:queryparam}}&${{__url_time_range}}",
+        "title": "This bot",
+        "url": f"/d/{BOT}?var-bot={bot}&${{datasource:queryparam}}&${{__url_time_range}}",
     }
 
 
 def bars(
-    title: str, description: str, expr: str, legend: str, colours: Sequence[Json], no_value: str
+    title: str,
+    description: str,
+    expr: str,
+    legend: str,
+    colours: Sequence[Json],
+    no_value: str,
+    width: int = 12,
 ) -> Spec:
+    """How often something happened, stacked."""
     return Spec(
         kind="timeseries",
         title=title,
         description=description,
         queries=[Query(expr, legend=legend)],
         unit="short",
-        width=12,
+        width=width,
         no_value=no_value,
         custom={
             "drawStyle": "bars",
@@ -76,4 +106,69 @@ def bars(
         },
         defaults={"min": 0, "decimals": 0},
         overrides=colours,
+    )
+
+
+def words(*pairs: tuple[int, str, str]) -> list[Json]:
+    """Value → word, in a colour."""
+    return [
+        {
+            "type": "value",
+            "options": {
+                str(value): {"color": colour, "index": index, "text": text}
+                for index, (value, text, colour) in enumerate(pairs)
+            },
+        }
+    ]
+
+
+YES_NO = words((0, "no", RED), (1, "yes", GREEN))
+
+
+def states(
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    no_value: str,
+    mappings: Sequence[Json],
+    width: int = 12,
+    height: int = 6,
+) -> Spec:
+    """When something was so, a line a series."""
+    return Spec(
+        kind="state-timeline",
+        title=title,
+        description=description,
+        queries=queries,
+        unit="none",
+        width=width,
+        height=height,
+        no_value=no_value,
+        thresholds=steps((GREY, None)),
+        defaults={"mappings": list(mappings)},
+    )
+
+
+def lines(
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    unit: str,
+    no_value: str,
+    thresholds: Sequence[Json] = (),
+    width: int = 12,
+) -> Spec:
+    """Numbers over time, from 0."""
+    dashed = {"thresholdsStyle": {"mode": "dashed"}} if thresholds else {}
+    return Spec(
+        kind="timeseries",
+        title=title,
+        description=description,
+        queries=queries,
+        unit=unit,
+        width=width,
+        no_value=no_value,
+        thresholds=thresholds,
+        defaults={"min": 0, "color": {"mode": "palette-classic"}},
+        custom=dashed,
     )

@@ -8,19 +8,46 @@ with `and on (bot)`, because the series of a bot carry no environment or templat
 from typing import Final
 
 from exporter.metrics import (
+    BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    BOT_EXPORTER_PROBES_IN_FLIGHT,
+    BOT_EXPORTER_PROBES_SKIPPED_TOTAL,
+    BOT_EXPORTER_SCHEDULE_LAG_SECONDS,
+    BOT_EXPORTER_TARGETS,
+    BOT_EXPORTER_TARGETS_INVALID,
     BOT_FLEET_PROBE_DURATION_SECONDS,
     BOT_FLEET_PROBE_FAILURES_TOTAL,
+    BOT_HEALTH_COMPONENT_SCORE,
     BOT_HEALTH_SCORE,
+    BOT_INFO,
+    BOT_MESH_PEERS_UP_RATIO,
+    BOT_MESH_UP,
     BOT_PROBE_DURATION_SECONDS,
     BOT_PROBE_FAILURE_INFO,
     BOT_PROBE_FAILURE_STREAK,
     BOT_PROBE_INTERVAL_SECONDS,
+    BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS,
     BOT_PROBE_LAST_TIMESTAMP_SECONDS,
     BOT_PROBE_TIMEOUT_SECONDS,
+    BOT_UP,
 )
-from remediator.metrics import ACTIVE, ATTEMPTS, BLOCKED, QUARANTINED, RUNS, STORM
+from remediator.metrics import (
+    ACTIVE,
+    ALERTS,
+    ALERTS_IGNORED,
+    ATTEMPTS,
+    BLOCKED,
+    BLOCKED_TOTAL,
+    DURATION,
+    FLEET_LIMIT,
+    FLEET_RATIO,
+    NOTIFICATIONS,
+    QUARANTINED,
+    RUNS,
+    STORM,
+)
 
 INTERVAL: Final = "$__rate_interval"
+SHOWN: Final = "$__range"  # all of the time that is shown
 CHOSEN: Final = 'bot:bot_info:identity{environment=~"$environment",template=~"$template",bot=~"$bot"}'
 BAND_COUNT: Final = "environment_template:bot_health_score:count"
 
@@ -92,3 +119,93 @@ def latency_quantile(quantile: float) -> str:
         f"histogram_quantile({quantile}, sum by (le) (rate({BOT_FLEET_PROBE_DURATION_SECONDS}_bucket"
         f'{{template=~"$template",endpoint="health"}}[{INTERVAL}])))'
     )
+
+
+# One bot.
+
+ONE: Final = 'bot=~"$bot"'
+ONE_SCORE: Final = _per_bot(BOT_HEALTH_SCORE, f"{{{ONE}}}")
+ONE_STREAK: Final = _per_bot(BOT_PROBE_FAILURE_STREAK, f"{{{ONE}}}")
+ONE_SILENCE: Final = f"time() - {_per_bot(BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS, f'{{{ONE}}}')}"
+ONE_AVAILABILITY: Final = f"max by (bot) (avg_over_time({BOT_UP}{{{ONE}}}[{SHOWN}]))"
+ONE_FIRING: Final = or_zero(f'count(ALERTS{{alertstate="firing",{ONE}}})')
+ONE_INFO: Final = f"group by (bot, template, environment, instance_id, version) ({BOT_INFO}{{{ONE}}})"
+ONE_COMPONENTS: Final = f"max by (component) ({BOT_HEALTH_COMPONENT_SCORE}{{{ONE}}})"
+ONE_LATENCY: Final = f"max by (endpoint) ({BOT_PROBE_DURATION_SECONDS}{{{ONE}}})"
+ONE_UP: Final = f"max by (bot) ({BOT_UP}{{{ONE}}})"
+ONE_MESH: Final = f"max by (bot) ({BOT_MESH_UP}{{{ONE}}})"
+ONE_PEERS: Final = f"max by (bot) ({BOT_MESH_PEERS_UP_RATIO}{{{ONE}}})"
+ONE_REASONS: Final = f"max by (endpoint, reason) ({BOT_PROBE_FAILURE_INFO}{{{ONE}}})"
+ONE_RUNS: Final = f"max by (kind, tier) ({ACTIVE.name}{{{ONE}}})"
+ONE_GATES: Final = f"max by (reason) ({BLOCKED.name}{{{ONE}}})"
+ONE_QUARANTINE: Final = f"max by (bot) ({QUARANTINED.name}{{{ONE}}})"
+ONE_ALERTS: Final = f'max by (alertname, alertstate) (ALERTS{{alertstate!="",{ONE}}})'
+
+
+def one_latency_quantile(quantile: float, window: str) -> str:
+    series = f'{BOT_PROBE_DURATION_SECONDS}{{endpoint="health",{ONE}}}'
+    return f"max by (bot) (quantile_over_time({quantile}, {series}[{window}]))"
+
+
+# Recoveries.
+
+
+def runs(kind: str, outcome: str) -> str:
+    """How many runs ended so in the time shown. `round`: `increase` extrapolates."""
+    return f'sum(round(increase({RUNS.name}{{kind="{kind}",outcome="{outcome}"}}[{SHOWN}])))'
+
+
+def time_to_recover(quantile: float) -> str:
+    buckets = f'sum by (le) (increase({DURATION.name}_bucket{{kind="recover"}}[{SHOWN}]))'
+    return f"histogram_quantile({quantile}, {buckets})"
+
+
+TIER_SUCCESS: Final = (
+    f'sum by (tier) (increase({ATTEMPTS.name}{{outcome="cured"}}[{SHOWN}]))'
+    f" / (sum by (tier) (increase({ATTEMPTS.name}[{SHOWN}])) > 0)"
+)
+RUN_SECONDS: Final = f'sum by (le) (increase({DURATION.name}_bucket{{kind="recover"}}[{INTERVAL}]))'
+DEPLOYED: Final = f'sum by (outcome) (increase({RUNS.name}{{kind="deploy"}}[{INTERVAL}])) > 0'
+RUNNING_BY_TIER: Final = f"sum by (kind, tier) ({ACTIVE.name})"
+GATES: Final = f"sum by (reason) (increase({BLOCKED_TOTAL.name}[{INTERVAL}])) > 0"
+ILL: Final = f"max({FLEET_RATIO.name})"
+ILL_LIMIT: Final = f"max({FLEET_LIMIT.name})"
+INTAKE: Final = f"sum by (status) (increase({ALERTS.name}[{INTERVAL}]))"
+IGNORED: Final = f"sum by (reason) (increase({ALERTS_IGNORED.name}[{INTERVAL}])) > 0"
+MESSAGES: Final = f"sum by (channel, outcome) (increase({NOTIFICATIONS.name}[{INTERVAL}])) > 0"
+
+
+def counted(vector: str) -> str:
+    return or_zero(f"count({vector})")
+
+
+# The watchers.
+
+JOBS: Final = 'job=~"bot-exporter|bot-remediator|prometheus|alertmanager"'
+UP: Final = f"max by (job) (up{{{JOBS}}})"
+WATCHDOG: Final = 'max(ALERTS{alertname="Watchdog",alertstate="firing"})'
+TARGETS: Final = f"sum({BOT_EXPORTER_TARGETS})"
+INVALID: Final = f"sum({BOT_EXPORTER_TARGETS_INVALID})"
+RELOADED: Final = f"min({BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL})"
+IN_FLIGHT: Final = f"sum({BOT_EXPORTER_PROBES_IN_FLIGHT})"
+SKIPPED: Final = f"sum(increase({BOT_EXPORTER_PROBES_SKIPPED_TOTAL}[{INTERVAL}]))"
+SCRAPES: Final = f"max by (job) (scrape_duration_seconds{{{JOBS}}})"
+CPU: Final = f"sum by (job) (rate(process_cpu_seconds_total{{{JOBS}}}[{INTERVAL}]))"
+MEMORY: Final = f"sum by (job) (process_resident_memory_bytes{{{JOBS}}})"
+RULE_FAILURES: Final = (
+    f"sum by (rule_group) (increase(prometheus_rule_evaluation_failures_total[{INTERVAL}]))"
+)
+RULE_SECONDS: Final = "max by (rule_group) (prometheus_rule_group_last_duration_seconds)"
+DROPPED: Final = f"sum(increase(prometheus_notifications_dropped_total[{INTERVAL}]))"
+SENT: Final = f"sum by (integration) (increase(alertmanager_notifications_total[{INTERVAL}])) > 0"
+UNSENT: Final = f"sum by (integration) (increase(alertmanager_notifications_failed_total[{INTERVAL}])) > 0"
+DELIVERY: Final = (
+    "histogram_quantile(0.99, sum by (le, integration) "
+    f'(rate(alertmanager_notification_latency_seconds_bucket{{integration=~"webhook|telegram"}}[{INTERVAL}])))'
+)
+ACTIVE_ALERTS: Final = "max by (state) (alertmanager_alerts)"
+
+
+def lag(quantile: float) -> str:
+    buckets = f"sum by (le) (rate({BOT_EXPORTER_SCHEDULE_LAG_SECONDS}_bucket[{INTERVAL}]))"
+    return f"histogram_quantile({quantile}, {buckets})"

@@ -274,7 +274,7 @@ async def test_a_bot_is_a_group_and_people_read_what_it_is(alerts: Path, tmp_pat
             summary="a <b> & c",
             description="Why.",
             runbook_url="https://r.example/x#y",
-            dashboard_url="http://127.0.0.1:3000/d/bot-fleet?var-bot=a",
+            dashboard_url="http://127.0.0.1:3000/d/bot-detail?var-bot=a",
         )
         catcher = alertmanager.catcher
         await until(lambda: {bot for bot, _ in catcher.alerts()} >= {"a", "b"} and len(catcher.messages) >= 2)

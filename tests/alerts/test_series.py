@@ -15,11 +15,20 @@ from remediator import metrics as remediator_metrics
 
 ROOT = Path(__file__).parents[2]
 SCRAPED = {"job", "instance"}
+# What Prometheus and Alertmanager say of themselves and of what they scrape.
 THIRD_PARTY = {
     "up": set[str](),
+    "scrape_duration_seconds": set[str](),
+    "process_cpu_seconds_total": set[str](),
+    "process_resident_memory_bytes": set[str](),
     "ALERTS": {"alertname", "alertstate", "bot", "environment", "template", "severity"},
+    "alertmanager_alerts": {"state"},
+    "alertmanager_notification_latency_seconds_bucket": {"integration", "le"},
     "alertmanager_notifications_failed_total": {"integration"},
+    "alertmanager_notifications_total": {"integration"},
+    "prometheus_notifications_dropped_total": set[str](),
     "prometheus_rule_evaluation_failures_total": {"rule_group"},
+    "prometheus_rule_group_last_duration_seconds": {"rule_group"},
 }
 
 
@@ -93,7 +102,9 @@ KNOWN = published() | recorded() | THIRD_PARTY
 
 def substituted(expression: str) -> str:
     """As Grafana would send it."""
-    return re.sub(r"\$(environment|template|bot)\b", ".*", expression.replace("$__rate_interval", "1m"))
+    return re.sub(
+        r"\$(environment|template|bot)\b", ".*", re.sub(r"\$__(rate_interval|range)", "1m", expression)
+    )
 
 
 def expressions() -> Iterator[Any]:

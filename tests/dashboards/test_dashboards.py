@@ -83,7 +83,12 @@ def test_uids_are_stable_and_unique() -> None:
     """Links in alerts, messages and bookmarks hold them: changing one breaks those."""
     uids = [board["uid"] for board in BOARDS.values()]
     assert len(set(uids)) == len(uids)
-    assert {name: board["uid"] for name, board in BOARDS.items()}["fleet.json"] == "bot-fleet"
+    assert {name: board["uid"] for name, board in BOARDS.items()} == {
+        "fleet.json": "bot-fleet",
+        "bot.json": "bot-detail",
+        "recoveries.json": "bot-recoveries",
+        "watchers.json": "bot-watchers",
+    }
 
 
 @each_board
@@ -119,23 +124,29 @@ def test_panels_have_unique_ids_and_do_not_overlap(board: Json) -> None:
 @each_board
 def test_variables_are_the_same_everywhere(board: Json) -> None:
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
+    one_bot = board["uid"] == "bot-detail"
     assert list(variables) == ["datasource", "environment", "template", "bot"]
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["query"] == "prometheus"
     for name in ("environment", "template", "bot"):
         variable = variables[name]
         assert variable["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-        assert variable["multi"]
-        assert variable["includeAll"]
-        assert variable["allValue"] == ".*", "All must not become a list of 50,000 bots"
         assert variable["query"]["query"] == variable["definition"]
+        if name == "bot" and one_bot:
+            assert not variable["multi"]
+            assert not variable["includeAll"]
+        else:
+            assert variable["multi"]
+            assert variable["includeAll"]
+            assert variable["allValue"] == ".*", "All must not become a list of 50,000 bots"
 
 
 @each_board
 def test_links_keep_time_and_variables(board: Json) -> None:
-    for link in board["links"]:
-        assert link["keepTime"]
-        assert link["includeVars"]
+    (tagged,) = (link for link in board["links"] if link["type"] == "dashboards")
+    assert tagged["tags"] == ["bot-orchestrator"]
+    assert tagged["keepTime"]
+    assert tagged["includeVars"]
 
 
 def test_links_lead_to_dashboards_that_exist() -> None:
@@ -174,8 +185,9 @@ def test_a_panel_asks_the_chosen_datasource(panel: Json) -> None:
 @each_panel
 def test_rates_follow_the_scrape_interval(panel: Json) -> None:
     for target in panel["targets"]:
-        ranges = re.findall(r"\[([^\]]+)\]", target["expr"])
-        assert all(given == "$__rate_interval" for given in ranges), target["expr"]
+        for window in re.findall(r"\b(?:rate|increase)\([^\[\]]*\[([^\]]+)\]", target["expr"]):
+            # A single number sums up all of the time shown.
+            assert window == "$__rate_interval" or (window == "$__range" and target["instant"])
         # A counter is never shown raw.
         for counter in re.findall(r"\w+_(?:total|bucket)\b", target["expr"]):
             assert re.search(rf"(rate|increase)\({counter}", target["expr"])
@@ -188,19 +200,21 @@ def test_now_is_asked_for_once(panel: Json) -> None:
     assert all(target["instant"] is wanted for target in panel["targets"])
 
 
-@each_panel
-def test_queries_follow_the_variables(panel: Json) -> None:
+def test_queries_follow_the_variables() -> None:
+    """Where the question is about bots, it is about the chosen ones; runs that ended have no bot any more."""
     fleet_wide = {"Automatic recovery", "Recoveries by outcome", "Attempts by tier and outcome"}
-    if panel["title"] not in fleet_wide:
-        for target in panel["targets"]:
-            assert re.search(r"\$(environment|template|bot)\b", target["expr"]), target["expr"]
+    for name in ("fleet.json", "bot.json"):
+        for panel in panels(BOARDS[name]):
+            for target in panel["targets"]:
+                follows = re.search(r"\$(environment|template|bot)\b", target["expr"])
+                assert follows or panel["title"] in fleet_wide, panel["title"]
 
 
 @each_panel
 def test_scores_have_one_colour_scale(panel: Json) -> None:
     """Red below 30, orange below 70, yellow below 100, green at 100, wherever a score is drawn."""
     expressions = [target["expr"] for target in panel["targets"]]
-    if any(expr.startswith("(max by (bot) (bot_health_score)) and") for expr in expressions):
+    if any(re.match(r"\(?max by \(bot\) \(bot_health_score", expr) for expr in expressions):
         assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"] == [
             {"color": "red", "value": None},
             {"color": "orange", "value": 30},

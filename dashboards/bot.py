@@ -1,0 +1,232 @@
+"""One bot: its score and what makes it, its latency, its failures, and what was done to it."""
+
+from typing import Final
+
+from dashboards import queries
+from dashboards.adapter import dashboard, link
+from dashboards.house import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    YELLOW,
+    Json,
+    Query,
+    Row,
+    Spec,
+    score_mappings,
+    score_steps,
+    steps,
+)
+from dashboards.panels import BOT, YES_NO, counter, lines, none_is_good, states, table, words
+
+EXPORTER: Final = "http://127.0.0.1:9817"
+ALERTMANAGER: Final = "http://127.0.0.1:9093"
+RUNBOOK: Final = "https://bot-orchestrator.example.org/alerts/README.md"
+
+NOW = Row(
+    "Now",
+    [
+        counter(
+            "Score",
+            "100 operational, 70-99 minor, 30-69 degraded, 0-29 critical.",
+            queries.ONE_SCORE,
+            score_steps(),
+            unit="none",
+            no_value="not probed",
+        ),
+        counter(
+            "Failure streak",
+            "Failed /health probes in a row. From three on the bot is recovered if it scores below 20, "
+            "from five on whatever its score.",
+            queries.ONE_STREAK,
+            steps((GREEN, None), (YELLOW, 1), (RED, 3)),
+            no_value="not probed",
+        ),
+        counter(
+            "Last answer",
+            "How long ago /health was last ok.",
+            queries.ONE_SILENCE,
+            steps((BLUE, None)),
+            unit="s",
+            no_value="never",
+        ),
+        counter(
+            "Availability",
+            "Share of the time shown in which the last probe of /health was ok.",
+            queries.ONE_AVAILABILITY,
+            steps((RED, None), (ORANGE, 0.95), (YELLOW, 0.99), (GREEN, 0.999)),
+            unit="percentunit",
+            no_value="not probed",
+        ),
+        counter(
+            "Latency p95",
+            "Of /health, over the time shown. Up to 0.5 s costs no points, from 5 s on all twenty.",
+            queries.one_latency_quantile(0.95, queries.SHOWN),
+            steps((GREEN, None), (YELLOW, 0.5), (RED, 5)),
+            unit="s",
+            no_value="not probed",
+        ),
+        counter(
+            "Firing alerts",
+            "Alerts of this bot that fire now.",
+            queries.ONE_FIRING,
+            none_is_good(RED),
+        ),
+        table(
+            "What it is",
+            "Its template, environment, instance and the version it tells.",
+            queries.ONE_INFO,
+            "not known to the exporter",
+            {
+                "bot": "Name",
+                "template": "Template",
+                "environment": "Environment",
+                "instance_id": "Instance",
+                "version": "Version",
+            },
+            24,
+            3,
+        ),
+    ],
+)
+
+SCORE = Row(
+    "Score",
+    [
+        Spec(
+            kind="timeseries",
+            title="Score",
+            description="The health score, over the colours of its bands.",
+            queries=[Query(queries.ONE_SCORE, legend="{{bot}}")],
+            unit="none",
+            width=12,
+            no_value="not probed",
+            thresholds=score_steps(),
+            defaults={"min": 0, "max": 100, "mappings": score_mappings()},
+            custom={"thresholdsStyle": {"mode": "dashed"}, "gradientMode": "scheme", "lineWidth": 2},
+        ),
+        Spec(
+            kind="timeseries",
+            title="What makes the score",
+            description="Points by component: /health 30, mesh 20, latency 20, no failure streak 30.",
+            queries=[Query(queries.ONE_COMPONENTS, legend="{{component}}")],
+            unit="none",
+            width=12,
+            no_value="not probed",
+            defaults={"min": 0, "max": 100},
+            custom={"fillOpacity": 60, "lineWidth": 0, "stacking": {"group": "A", "mode": "normal"}},
+        ),
+    ],
+)
+
+LATENCY_STEPS = steps((GREEN, None), (YELLOW, 0.5), (RED, 5))
+LATENCY = Row(
+    "Latency",
+    [
+        lines(
+            "Latency of the last probe",
+            "How long /health and /mesh took until their answer or their failure.",
+            [Query(queries.ONE_LATENCY, legend="{{endpoint}}")],
+            "s",
+            "not probed",
+            LATENCY_STEPS,
+        ),
+        lines(
+            "Latency over an hour",
+            "Quantiles of /health over the hour before each point. One that climbs for hours warns.",
+            [Query(queries.one_latency_quantile(q, "1h"), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+            "s",
+            "not probed",
+            LATENCY_STEPS,
+        ),
+    ],
+)
+
+FAILURES = Row(
+    "Failures",
+    [
+        states(
+            "Answers",
+            "Whether /health and /mesh were ok at the last probe.",
+            [Query(queries.ONE_UP, legend="health"), Query(queries.ONE_MESH, legend="mesh")],
+            "not probed",
+            YES_NO,
+        ),
+        states(
+            "Reasons",
+            "Why an endpoint failed, while it did.",
+            [Query(queries.ONE_REASONS, legend="{{endpoint}} {{reason}}")],
+            "nothing failed",
+            words((1, "failing", ORANGE)),
+        ),
+        lines(
+            "Failures in a row",
+            "Failed /health probes. Recovered at three with a score below 20, or at five.",
+            [Query(queries.ONE_STREAK, legend="{{bot}}")],
+            "short",
+            "not probed",
+            steps((GREEN, None), (ORANGE, 3), (RED, 5)),
+        ),
+        lines(
+            "Mesh peers up",
+            "Share of the bot's mesh peers that are up, where the bot lists them.",
+            [Query(queries.ONE_PEERS, legend="{{bot}}")],
+            "percentunit",
+            "this bot lists no peers",
+        ),
+    ],
+)
+
+RECOVERY = Row(
+    "Recovery",
+    [
+        states(
+            "Alerts",
+            "Alerts of this bot, pending and firing.",
+            [Query(queries.ONE_ALERTS, legend="{{alertname}} {{alertstate}}")],
+            "no alert",
+            words((1, "yes", RED)),
+        ),
+        states(
+            "What was done",
+            "Recoveries and deployments of this bot and their tier; none before the first action.",
+            [Query(queries.ONE_RUNS, legend="{{kind}} {{tier}}")],
+            "nothing was done",
+            words((1, "running", BLUE)),
+        ),
+        states(
+            "Held back",
+            "The gates its recovery waited at.",
+            [Query(queries.ONE_GATES, legend="{{reason}}")],
+            "never held back",
+            words((1, "waiting", YELLOW)),
+        ),
+        states(
+            "Quarantined",
+            "Given up until a person recovers or redeploys the bot.",
+            [Query(queries.ONE_QUARANTINE, legend="{{bot}}")],
+            "never given up",
+            words((0, "no", GREEN), (1, "yes", RED)),
+        ),
+    ],
+)
+
+
+def build() -> Json:
+    return dashboard(
+        uid=BOT,
+        title="Bots: one bot",
+        description="Its score and what makes it, its latency, its failures, and what was done to it.",
+        rows=[NOW, SCORE, LATENCY, FAILURES, RECOVERY],
+        one_bot=True,
+        links=[
+            link("Why?", f"{EXPORTER}/probe?bot=${{bot}}&debug=true", "Probe it now, and say what happened"),
+            link(
+                "Silence",
+                f"{ALERTMANAGER}/#/silences/new?filter=%7Bbot%3D%22${{bot}}%22%7D",
+                "No messages about this bot, and no recovery, for a while",
+            ),
+            link("Runbook", RUNBOOK, "What each alert means and what to do"),
+        ],
+    )
