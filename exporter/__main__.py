@@ -14,6 +14,7 @@ from aiohttp import web
 
 from exporter import logs
 from exporter.discovery import Discovery
+from exporter.fast import FastProber
 from exporter.fleet import Fleet
 from exporter.meters import Meters
 from exporter.probers import AiohttpProber, session_for
@@ -44,7 +45,7 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     meters, store = Meters(settings, package_version()), Store()
     async with session_for(settings) as session, aiohttp.ClientSession() as discovery_session:
-        prober = AiohttpProber(settings, session)
+        prober = FastProber(settings, AiohttpProber(settings, session))
         limit = settings.max_in_flight or _descriptors() - _RESERVED_DESCRIPTORS
         fleet = Fleet(settings, prober, store, meters, max_in_flight=max(1, limit))
         reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings.refresh)

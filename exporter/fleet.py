@@ -116,11 +116,13 @@ class Fleet:
             self._prober.start(target, partial(self._done, bot, target))
         self._meters.in_flight.set(self._in_flight)
 
-    def _done(self, bot: Bot, target: Target, result: ProbeResult) -> None:
+    def _done(self, bot: Bot, target: Target, result: ProbeResult | None) -> None:
         self._in_flight -= 1
         bot.running = False
+        if result is None:
+            self._meters.skipped.inc()
         # Dropped: the answer of a bot that left meanwhile, or of an address it no longer has.
-        if self._bots.get(target.bot) is bot and bot.target is target:
+        elif self._bots.get(target.bot) is bot and bot.target is target:
             self._meters.count(target.template, result)
             before, bot.seen = bot.seen, observe(bot.seen, result, self._settings.thresholds)
             self._store.upsert(target, bot.seen)

@@ -125,7 +125,9 @@ BOT_EXPORTER_PROBES_IN_FLIGHT = Family(
     "bot_exporter_probes_in_flight", "gauge", "Probes running now.", (), "probes"
 )
 BOT_EXPORTER_PROBES_SKIPPED_TOTAL = Family(
-    "bot_exporter_probes_skipped_total", "counter", "Probes not made as the bot's previous one still ran."
+    "bot_exporter_probes_skipped_total",
+    "counter",
+    "Probes not made as the bot's previous one still ran, or for want of descriptors.",
 )
 BOT_EXPORTER_SCHEDULE_LAG_SECONDS = Family(
     "bot_exporter_schedule_lag_seconds",

@@ -15,7 +15,7 @@ from yarl import URL
 from exporter.answer import MAX_BODY, UNREACHED, EndpointResult, ProbeResult, Reason, judge
 from exporter.targets import Target
 
-__all__ = ["EndpointResult", "ProbeResult", "Reason", "Steps", "open_session", "probe"]
+__all__ = ["EndpointResult", "OwnFaultError", "ProbeResult", "Reason", "Steps", "open_session", "probe"]
 
 _HEADERS = {
     "User-Agent": "bot-exporter",
@@ -23,6 +23,10 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 _FAULTS_OF_A_BOT = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError, ValueError)
+
+
+class OwnFaultError(Exception):
+    """The probe could not be made, as for want of file descriptors: no news of the bot."""
 
 
 @dataclass(slots=True)
@@ -81,7 +85,10 @@ async def probe(
     keep_alive: bool = False,
     steps: Steps | None = None,
 ) -> ProbeResult:
-    """Ask `/health`, then `/mesh` over the same connection; each has `timeout` seconds to answer."""
+    """Ask `/health`, then `/mesh` over the same connection; each has `timeout` seconds to answer.
+
+    Raises OwnFaultError where the fault is ours, and nothing else.
+    """
     at = now()
     health_url, mesh_url = URL(target.health_url, encoded=True), URL(target.mesh_url, encoded=True)
     same_address = health_url.origin() == mesh_url.origin()

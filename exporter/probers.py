@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 import aiohttp
+import structlog
 
 from exporter.answer import ProbeResult
-from exporter.probe import open_session, probe
+from exporter.probe import OwnFaultError, open_session, probe
 from exporter.settings import Settings
 from exporter.targets import Target
 
-Done = Callable[[ProbeResult], None]
+log = structlog.get_logger()
+
+# None: the probe could not be made, for want of something of ours, and says nothing about the bot.
+Done = Callable[[ProbeResult | None], None]
 
 
 class Prober(Protocol):
@@ -43,15 +47,19 @@ class AiohttpProber:
 
     async def _probe(self, target: Target, done: Done) -> None:
         settings = self._settings
-        done(
-            await probe(
+        try:
+            result = await probe(
                 self._session,
                 target,
                 timeout=settings.timeout,
                 max_body=settings.max_body,
                 keep_alive=settings.keep_alive,
             )
-        )
+        except OwnFaultError as fault:
+            log.error("probe not made", bot=target.bot, why=str(fault))
+            done(None)
+        else:
+            done(result)
 
 
 def session_for(settings: Settings) -> aiohttp.ClientSession:

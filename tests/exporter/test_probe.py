@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from exporter.fast import FastProber
 from exporter.probe import ProbeResult, Reason, Steps, open_session, probe
+from exporter.probers import AiohttpProber, Prober
+from exporter.settings import Settings
 from exporter.targets import Target
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -28,16 +31,25 @@ PATIENCE = 10.0  # for answers that must come; never waited for in full
 IMPATIENCE = 0.3  # for answers that never come
 
 
-@pytest.fixture
-async def ask() -> AsyncIterator[Ask]:
-    """Probe a target once."""
+@pytest.fixture(params=["aiohttp", "fast"])
+async def ask(request: pytest.FixtureRequest) -> AsyncIterator[Ask]:
+    """Probe a target once, over each transport."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(
             target: Target, timeout: float = PATIENCE, tls: ssl.SSLContext | None = None
         ) -> ProbeResult:
+            settings = Settings(timeout=timeout)
             session = await stack.enter_async_context(open_session(tls=tls))
-            return await probe(session, target, timeout=timeout)
+            prober: Prober = AiohttpProber(settings, session)
+            if request.param == "fast":
+                prober = FastProber(settings, prober)
+            stack.push_async_callback(prober.close)
+            answer: asyncio.Future[ProbeResult | None] = asyncio.get_running_loop().create_future()
+            prober.start(target, answer.set_result)
+            result = await answer
+            assert result is not None
+            return result
 
         yield run
 

@@ -1,0 +1,69 @@
+"""Probing plain HTTP/1.1 without a task or a future a probe: sockets, callbacks and llhttp.
+
+What it does not speak (TLS, servers whose HTTP only a lenient parser reads) goes to the prober it falls
+back on. An address is asked directly; a name is resolved off the loop.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+from exporter.exchange import Exchange
+from exporter.probers import Done, Prober
+from exporter.resolver import Resolver
+from exporter.settings import Settings
+from exporter.sockets import Idle
+from exporter.targets import Target
+
+
+class FastProber:
+    """One small object a probe. One sweep keeps all timeouts, as they have the same length."""
+
+    def __init__(self, settings: Settings, fallback: Prober) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.resolver = Resolver()
+        self.idle = Idle()
+        self.view = memoryview(bytearray(64 * 1024))  # every read lands here and is parsed at once
+        self._fallback = fallback
+        self._deadlines: OrderedDict[Exchange, float] = OrderedDict()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_every = min(0.1, settings.timeout / 10)
+
+    def start(self, target: Target, done: Done) -> None:
+        if target.scheme == "http" and not target.mesh_path.startswith("https:"):
+            Exchange(self, target, done).ask()
+        else:
+            self._fallback.start(target, done)
+
+    def fall_back(self, target: Target, done: Done) -> None:
+        self._fallback.start(target, done)
+
+    async def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for exchange in self._deadlines:
+            exchange.abandon()
+        self._deadlines.clear()
+        self.idle.close()
+        await self.resolver.close()
+        await self._fallback.close()
+
+    def watch(self, exchange: Exchange) -> None:
+        """Give the exchange its full time from now on."""
+        self._deadlines.pop(exchange, None)
+        self._deadlines[exchange] = self.loop.time() + self.settings.timeout
+        if self._sweep is None:
+            self._sweep = self.loop.call_later(self._sweep_every, self._time_out)
+
+    def unwatch(self, exchange: Exchange) -> None:
+        self._deadlines.pop(exchange, None)
+
+    def _time_out(self) -> None:
+        now = self.loop.time()
+        while self._deadlines:
+            exchange, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                break
+            del self._deadlines[exchange]
+            exchange.time_out()
+        self._sweep = self.loop.call_later(self._sweep_every, self._time_out) if self._deadlines else None

@@ -1,0 +1,70 @@
+"""Host names to socket addresses: cached, and looked up off the event loop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+Address = tuple[int, tuple[str | int, ...] | tuple[int, bytes]]
+Found = Callable[[tuple[Address, ...], str], None]  # addresses, or why there are none
+
+_FAILED_TTL = 5.0  # a name that fails is asked again soon, but not by every bot behind it
+
+
+@lru_cache(maxsize=4096)
+def literal(host: str, port: int) -> Address | None:
+    """The address of an IP literal; None for a name."""
+    for family, bare in ((socket.AF_INET, host), (socket.AF_INET6, host.strip("[]"))):
+        try:
+            socket.inet_pton(family, bare)
+        except OSError:
+            continue
+        return family, (bare, port)
+    return None
+
+
+@dataclass(slots=True)
+class _Entry:
+    expires: float = 0.0
+    addresses: tuple[Address, ...] = ()
+    fault: str = ""
+    waiting: list[Found] = field(default_factory=list)
+
+
+class Resolver:
+    """Answers from its cache at once; names not in it are looked up in a thread, once for all who ask."""
+
+    def __init__(self, ttl: float = 30.0) -> None:
+        self._ttl = ttl
+        self._entries: dict[tuple[str, int], _Entry] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def resolve(self, host: str, port: int, found: Found) -> None:
+        """Calls `found` once, perhaps before this returns."""
+        entry = self._entries.setdefault((host, port), _Entry())
+        if entry.expires > asyncio.get_running_loop().time():
+            found(entry.addresses, entry.fault)
+            return
+        entry.waiting.append(found)
+        if len(entry.waiting) == 1:
+            task = asyncio.get_running_loop().create_task(self._look_up(host, port, entry))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look_up(self, host: str, port: int, entry: _Entry) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            entry.addresses, entry.fault = tuple((answer[0], answer[4]) for answer in answers), ""
+        except (OSError, UnicodeError) as error:
+            entry.addresses, entry.fault = (), getattr(error, "strerror", None) or "no such host name"
+        entry.expires = loop.time() + (self._ttl if entry.addresses else _FAILED_TTL)
+        waiting, entry.waiting = entry.waiting, []
+        for found in waiting:
+            found(entry.addresses, entry.fault)
