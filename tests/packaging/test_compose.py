@@ -113,6 +113,13 @@ def test_plain_up_is_the_real_fleet_and_its_env_file_holds_no_more_than_that() -
     assert SERVICES["remediator"]["profiles"] == ["aws"]
 
 
+def test_the_settings_of_an_installation_stay_out_of_git_and_of_the_image() -> None:
+    files = {entry["path"] for service in SERVICES.values() for entry in service.get("env_file", [])}
+    assert files == {"remediator.env"}
+    assert "/remediator.env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "!remediator.env" not in (ROOT / ".dockerignore").read_text()
+
+
 def compose_command() -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
