@@ -46,7 +46,7 @@ NOW = Row(
         ),
         counter(
             "Running",
-            "Recoveries and deployments under way.",
+            "All runs that are under way.",
             queries.counted(queries.RUNNING),
             steps((BLUE, None)),
         ),
