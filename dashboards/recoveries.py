@@ -219,7 +219,7 @@ INTAKE = Row(
         ),
         bars(
             "Alerts that led to nothing",
-            "Firing alerts without a run, and why. The Watchdog is one of no_auto_remediation.",
+            "Firing alerts without a run, and why. The Watchdog is one of no_bot_label.",
             queries.IGNORED,
             "{{reason}}",
             [],
