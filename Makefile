@@ -25,8 +25,9 @@ lint: setup ## Check style and format
 types: setup ## Check types
 	@$(python) -m mypy
 
-generate: setup ## Write the generated files: the Grafana dashboards
-	@$(python) -m dashboards
+generate: setup ## Write the generated files: Grafana's dashboards, the README's settings (CHECK=1: only compare)
+	@$(python) -m dashboards $(if $(CHECK),--check)
+	@$(python) scripts/readme.py $(if $(CHECK),--check)
 
 bench: setup ## Run a benchmark (BENCH=name; without it, list them)
 	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),ls tests/benchmarks)
