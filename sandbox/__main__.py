@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_cloud, add_bots, add_fault, add_heal, add_effects, add_binaries):
+    for add in (add_cloud, add_bots, add_fault, add_heal, add_effects, add_binaries, add_up, add_demo):
         add(commands)
     return top
 
@@ -136,6 +136,40 @@ def binaries(_: argparse.Namespace) -> None:
     for name in STACK:
         path = find(name)
         print(f"{name:14} {version(path):16} {path}")
+
+
+def add_up(commands: Commands) -> None:
+    text = "run the cloud and the whole stack over it until Ctrl-C"
+    command = commands.add_parser("up", help=text, description=text)
+    add_state(command)
+    command.set_defaults(run=up)
+
+
+def up(args: argparse.Namespace) -> int:
+    from sandbox.demo import up
+
+    return up(args.state)
+
+
+def add_demo(commands: Commands) -> None:
+    text = "deploy a fleet, let it fall ill in five ways, and watch it come back"
+    command = commands.add_parser("demo", help=text, description=text)
+    command.add_argument("--check", action="store_true", help="no screen: a line an act, and an exit code")
+    command.add_argument("--svg", type=Path, metavar="PATH", help="write the last screen as a picture")
+    add_state(command)
+    command.set_defaults(run=demo)
+
+
+def demo(args: argparse.Namespace) -> int:
+    from sandbox.demo import demo
+
+    return demo(args.state, args.svg, check=args.check)
+
+
+def add_state(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--state", type=Path, metavar="DIR", help="folder for logs and data (default: one that is removed)"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -76,12 +77,19 @@ class Stack:
         found: list[dict[str, Any]] = await self._json("GET", f"{self.alertmanager_url}/api/v2/alerts")
         return found
 
+    async def exposition(self) -> str:
+        """The exporter's /metrics."""
+        return (await self._answer("GET", f"{self.exporter_url}/metrics")).decode()
+
     async def _json(self, method: str, url: str, **options: Any) -> Any:
+        return json.loads(await self._answer(method, url, **options))
+
+    async def _answer(self, method: str, url: str, **options: Any) -> bytes:
         try:
             async with self.session.request(method, url, **options) as response:
                 if response.status >= 400:
                     raise StackError(f"{method} {url}: {response.status} {(await response.text())[:300]}")
-                return await response.json()
+                return await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StackError(f"{method} {url}: {str(error) or 'no answer'}") from error
 

@@ -15,7 +15,7 @@ class WaitError(TimeoutError):
 
 
 async def wait_until(
-    condition: Callable[[], Awaitable[T]], timeout: float = 20, what: str = "", every: float = 0.05
+    condition: Callable[[], Awaitable[T | None]], timeout: float = 20, what: str = "", every: float = 0.05
 ) -> T:
     """The condition's first true value. Times are in seconds."""
     deadline = time.monotonic() + timeout
