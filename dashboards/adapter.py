@@ -176,7 +176,7 @@ def variables(*, one_bot: bool = False) -> list[Json]:
     if one_bot:
         bot = _without(bot, frozenset({"allValue"})) | {"includeAll": False, "multi": False, "current": {}}
     return [
-        data | {"current": {}},
+        data | {"current": {"text": "default", "value": "default"}},  # Grafana's default data source
         _variable("environment", "label_values(bot_info, environment)"),
         _variable("template", 'label_values(bot_info{environment=~"$environment"}, template)'),
         bot,

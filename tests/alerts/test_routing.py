@@ -220,6 +220,7 @@ async def test_an_outage_keeps_single_bots_from_the_remediator(alerts: Path, tmp
             critical("a", "BotDown"),
             named("BotHealthScoreLow", "b", severity="warning"),
             named("BotProbeStale", "c", severity="warning"),
+            named("BotRemediationBlocked", "c", severity="warning"),
             named("BotRemediationEscalated", "d", severity="critical"),
         )
         expected = {
@@ -227,6 +228,7 @@ async def test_an_outage_keeps_single_bots_from_the_remediator(alerts: Path, tmp
             ("a", "BotDown"),
             ("b", "BotHealthScoreLow"),
             ("c", "BotProbeStale"),
+            ("c", "BotRemediationBlocked"),
         }
 
         async def all_inhibited() -> bool:
