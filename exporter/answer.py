@@ -1,9 +1,10 @@
 """What a bot's answer means. Pure: status, content type and body in, a verdict out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+import orjson
 
 MAX_BODY = 64 * 1024
 _LONGEST_FACT = 128
@@ -41,6 +42,41 @@ class EndpointResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What a bot tells of itself; None where it does not, or where what it tells makes no sense."""
+
+    boot_id: str | None = None
+    started_at: str | None = None
+    version: str | None = None
+    config_sha: str | None = None
+    context_usage: float | None = None
+    requests: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+
+    @classmethod
+    def read(cls, payload: Mapping[str, object] | None) -> "Facts":
+        if not payload:
+            return _NO_FACTS
+        usage = payload.get("usage")
+        counts = usage if isinstance(usage, dict) else {}
+        context = _count(payload, "context_usage")
+        return cls(
+            boot_id=_text(payload, "boot_id"),
+            started_at=_text(payload, "started_at"),
+            version=_text(payload, "version"),
+            config_sha=_text(payload, "config_sha"),
+            context_usage=context if context is not None and context <= 1 else None,
+            requests=_count(counts, "requests"),
+            input_tokens=_count(counts, "input_tokens"),
+            output_tokens=_count(counts, "output_tokens"),
+        )
+
+
+_NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """One probe of one bot; `at` is unix seconds."""
 
@@ -50,20 +86,24 @@ class ProbeResult:
     mesh: EndpointResult
 
     @property
+    def facts(self) -> Facts:
+        return Facts.read(self.health.payload)
+
+    @property
     def boot_id(self) -> str | None:
-        return _text(self.health.payload, "boot_id")
+        return self.facts.boot_id
 
     @property
     def started_at(self) -> str | None:
-        return _text(self.health.payload, "started_at")
+        return self.facts.started_at
 
     @property
     def version(self) -> str | None:
-        return _text(self.health.payload, "version")
+        return self.facts.version
 
     @property
     def config_sha(self) -> str | None:
-        return _text(self.health.payload, "config_sha")
+        return self.facts.config_sha
 
     @property
     def peers_up_ratio(self) -> float | None:
@@ -104,16 +144,24 @@ def _decode(media_type: str, body: bytes) -> tuple[Mapping[str, object] | None, 
     if not is_json and not start.startswith(b"{"):
         return None, ""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        document = orjson.loads(body)
+    except ValueError as error:
         return None, f"answered broken JSON: {type(error).__name__}" if is_json else ""
     return (document if isinstance(document, dict) else None), ""
 
 
-def _text(payload: Mapping[str, object] | None, field: str) -> str | None:
+def _text(payload: Mapping[str, object], field: str) -> str | None:
     """A short text or number as text; anything else is no fact."""
-    value = (payload or {}).get(field)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    value = payload.get(field)
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    # Lone surrogates pass JSON but cannot be written as UTF-8.
+    # Lone surrogates pass some JSON parsers but cannot be written as UTF-8.
     return str(value).encode("utf-8", "replace").decode()[:_LONGEST_FACT]
+
+
+def _count(payload: Mapping[str, object], field: str) -> float | None:
+    """A number from 0 on; anything else is no fact."""
+    value = payload.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        return None
+    return float(value)

@@ -1,61 +1,38 @@
-"""The text of the exposition format (version 0.0.4): headers, numbers, escaped labels, and a bot's lines."""
+"""The text of the exposition formats: what heads a family, and which format a scraper asks for."""
 
-from exporter import metrics
 from exporter.metrics import Family
-from exporter.observation import Observation
-from exporter.targets import Target
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-def header(family: Family) -> str:
-    escaped = family.help.replace("\\", "\\\\").replace("\n", "\\n")
-    return f"# HELP {family.name} {escaped}\n# TYPE {family.name} {family.type}\n"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+def header(family: Family, open_metrics: bool = False) -> str:
+    """HELP and TYPE. OpenMetrics names a counter without `_total`; samples are the same in both."""
+    name = family.name.removesuffix("_total") if open_metrics else family.name
+    text = family.help.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {name} {text}\n# TYPE {name} {family.type}\n"
 
 
-def number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
+def wants_open_metrics(accept: str) -> bool:
+    """Whether OpenMetrics ranks first in an Accept header; who says nothing gets the text format."""
+    best, best_quality = "", 0.0
+    for part in accept.split(","):
+        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if media in ("application/openmetrics-text", "text/plain") and quality > best_quality:
+            best, best_quality = media, quality
+    return best == "application/openmetrics-text"
 
 
-def sample(family: Family, value: float, *labels: str) -> str:
-    """One line; `labels` in the order of `family.labels`."""
-    pairs = ",".join(f'{name}="{escape(label)}"' for name, label in zip(family.labels, labels, strict=True))
-    return f"{family.name}{{{pairs}}} {number(float(value))}\n"
-
-
-def bot_lines(target: Target, seen: Observation | None) -> tuple[str, ...]:
-    """The bot's lines, one string for each family of `metrics.PER_BOT`; before its first probe info alone."""
-    bot = target.bot
-    version = seen.version if seen else ""
-    info = sample(metrics.BOT_INFO, 1, bot, target.template, target.environment, target.instance_id, version)
-    if seen is None:
-        return tuple(info if family is metrics.BOT_INFO else "" for family in metrics.PER_BOT)
-    result, score = seen.result, seen.score
-    health, mesh, peers = result.health, result.mesh, result.peers_up_ratio
-    return (
-        sample(metrics.BOT_UP, health.ok, bot),
-        sample(metrics.BOT_HEALTH_SCORE, score.total, bot),
-        "".join(
-            sample(metrics.BOT_HEALTH_COMPONENT_SCORE, getattr(score, component), bot, component)
-            for component in metrics.COMPONENTS
-        ),
-        sample(metrics.BOT_PROBE_DURATION_SECONDS, round(health.seconds, 6), bot, "health")
-        + sample(metrics.BOT_PROBE_DURATION_SECONDS, round(mesh.seconds, 6), bot, "mesh"),
-        sample(metrics.BOT_PROBE_FAILURE_STREAK, seen.streak, bot),
-        ""
-        if seen.last_success is None
-        else sample(metrics.BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS, round(seen.last_success, 3), bot),
-        sample(metrics.BOT_PROBE_LAST_TIMESTAMP_SECONDS, round(result.at, 3), bot),
-        sample(metrics.BOT_MESH_UP, mesh.ok, bot),
-        "" if peers is None else sample(metrics.BOT_MESH_PEERS_UP_RATIO, round(peers, 4), bot),
-        info,
-        "".join(
-            sample(metrics.BOT_PROBE_FAILURE_INFO, 1, bot, endpoint, answer.reason)
-            for endpoint, answer in (("health", health), ("mesh", mesh))
-            if answer.reason is not None
-        ),
-    )
+def wants_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.lower().split(","):
+        coding, _, parameter = part.partition(";")
+        if coding.strip() == "gzip":
+            return parameter.replace(" ", "") not in ("q=0", "q=0.0")
+    return False

@@ -11,12 +11,14 @@ import structlog
 
 from exporter.answer import ProbeResult
 from exporter.meters import Meters
-from exporter.observation import Observation, observe
+from exporter.observation import UNKNOWN, Observation, State, observe
 from exporter.probers import Prober
 from exporter.schedule import Wheel
 from exporter.settings import Settings
 from exporter.store import Store
 from exporter.targets import Target
+
+_SETTLE = 0.1  # seconds between two looks at what can be rendered ahead of a scrape
 
 log = structlog.get_logger()
 
@@ -26,7 +28,7 @@ class Bot:
     """A target and what is known of it. `running` is True from its slot until its probe has ended."""
 
     target: Target
-    seen: Observation | None = None
+    state: State = UNKNOWN
     running: bool = False
 
 
@@ -51,6 +53,7 @@ class Fleet:
         self._waiting: deque[tuple[Bot, float]] = deque()
         self._in_flight = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._settled = 0.0
         self._stopped = False
 
     def __len__(self) -> int:
@@ -62,6 +65,7 @@ class Fleet:
     def apply(self, targets: Iterable[Target]) -> None:
         """Watch exactly these. A bot whose target changed keeps its history and its slot."""
         wanted = {target.bot: target for target in targets}
+        self._store.reserve(len(wanted))
         for name in self._bots.keys() - wanted.keys():
             del self._bots[name]
             self._wheel.remove(name)
@@ -74,7 +78,7 @@ class Fleet:
                 continue
             bot.target = target
             self._wheel.put(name, target.interval or self._settings.interval)
-            self._store.upsert(target, bot.seen)
+            self._store.update_info(target, bot.state.version)
         self._meters.templates({target.template for target in wanted.values()})
         self._meters.targets.set(len(wanted))
         self._arm()
@@ -103,6 +107,10 @@ class Fleet:
                 bot.running = True
                 self._waiting.append((bot, due))
         self._start_waiting()
+        now = loop.time()
+        if now - self._settled > _SETTLE:
+            self._settled = now
+            self._store.settle(now)
         self._arm()
 
     def _start_waiting(self) -> None:
@@ -124,23 +132,22 @@ class Fleet:
         # Dropped: the answer of a bot that left meanwhile, or of an address it no longer has.
         elif self._bots.get(target.bot) is bot and bot.target is target:
             self._meters.count(target.template, result)
-            before, bot.seen = bot.seen, observe(bot.seen, result, self._settings.thresholds)
-            self._store.upsert(target, bot.seen)
-            _log_change(before, bot.seen)
+            seen = observe(bot.state, result, self._settings.thresholds)
+            _log_change(bot.state, seen)
+            bot.state = seen.state
+            self._store.upsert(target, seen, asyncio.get_running_loop().time())
         self._start_waiting()
 
 
-def _log_change(before: Observation | None, after: Observation) -> None:
+def _log_change(before: State, seen: Observation) -> None:
     """One line when an endpoint of a bot begins to fail or is well again, not one a probe."""
-    for endpoint in ("health", "mesh"):
-        was = getattr(before.result, endpoint) if before else None
-        answer = getattr(after.result, endpoint)
-        if was is not None and was.ok == answer.ok:
-            continue
-        bot = after.result.bot
-        if not answer.ok:
-            log.warning(
-                "bot failing", bot=bot, endpoint=endpoint, reason=str(answer.reason), detail=answer.detail
-            )
-        elif before is not None:
-            log.info("bot recovered", bot=bot, endpoint=endpoint, failures=before.streak)
+    result = seen.result
+    for endpoint, was, answer in (
+        ("health", before.health, result.health),
+        ("mesh", before.mesh, result.mesh),
+    ):
+        if not answer.ok and was is None:
+            reason, detail = str(answer.reason), answer.detail
+            log.warning("bot failing", bot=result.bot, endpoint=endpoint, reason=reason, detail=detail)
+        elif answer.ok and was is not None:
+            log.info("bot recovered", bot=result.bot, endpoint=endpoint, failures=before.streak)

@@ -1,14 +1,31 @@
 """The exporter's own series and those of each template, over prometheus-client."""
 
 import platform
+from dataclasses import dataclass
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import metrics
-from exporter.answer import ProbeResult, Reason
+from exporter.answer import EndpointResult, ProbeResult, Reason
 from exporter.metrics import Family
 from exporter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The series of one template's endpoint, looked up once."""
+
+    probes: Counter
+    durations: Histogram
+    failures: dict[Reason, Counter]
+
+    def count(self, answer: EndpointResult) -> None:
+        self.probes.inc()
+        self.durations.observe(answer.seconds)
+        if answer.reason is not None:
+            self.failures[answer.reason].inc()
 
 
 class Meters:
@@ -28,36 +45,38 @@ class Meters:
         self._durations = self._histogram(metrics.BOT_FLEET_PROBE_DURATION_SECONDS, metrics.DURATION_BUCKETS)
         self._probes = self._counter(metrics.BOT_FLEET_PROBES_TOTAL)
         self._failures = self._counter(metrics.BOT_FLEET_PROBE_FAILURES_TOTAL)
-        self._templates: set[str] = set()
+        self._endpoints: dict[str, tuple[_Endpoint, _Endpoint]] = {}
         self._publish(settings, version)
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.PlatformCollector(registry=self.registry)
 
     def templates(self, present: set[str]) -> None:
         """Make the series of these templates exist, and drop all others."""
-        for template in present - self._templates:
-            for endpoint in metrics.ENDPOINTS:
-                self._durations.labels(template, endpoint)
-                self._probes.labels(template, endpoint)
-                for reason in Reason:
-                    self._failures.labels(template, endpoint, reason)
-        for template in self._templates - present:
+        for template in present - self._endpoints.keys():
+            self._endpoints[template] = (self._of(template, "health"), self._of(template, "mesh"))
+        for template in self._endpoints.keys() - present:
+            del self._endpoints[template]
             for endpoint in metrics.ENDPOINTS:
                 self._durations.remove(template, endpoint)
                 self._probes.remove(template, endpoint)
                 for reason in Reason:
                     self._failures.remove(template, endpoint, reason)
-        self._templates = set(present)
 
     def count(self, template: str, result: ProbeResult) -> None:
-        for endpoint, answer in (("health", result.health), ("mesh", result.mesh)):
-            self._probes.labels(template, endpoint).inc()
-            self._durations.labels(template, endpoint).observe(answer.seconds)
-            if answer.reason is not None:
-                self._failures.labels(template, endpoint, answer.reason).inc()
+        health, mesh = self._endpoints[template]
+        health.count(result.health)
+        mesh.count(result.mesh)
 
-    def render(self) -> bytes:
-        return generate_latest(self.registry)
+    def render(self, open_metrics: bool = False) -> bytes:
+        """The text; in OpenMetrics it ends with EOF, so it comes last."""
+        return (openmetrics.generate_latest if open_metrics else generate_latest)(self.registry)
+
+    def _of(self, template: str, endpoint: str) -> "_Endpoint":
+        return _Endpoint(
+            self._probes.labels(template, endpoint),
+            self._durations.labels(template, endpoint),
+            {reason: self._failures.labels(template, endpoint, reason) for reason in Reason},
+        )
 
     def _publish(self, settings: Settings, version: str) -> None:
         thresholds = settings.thresholds

@@ -75,6 +75,47 @@ BOT_PROBE_FAILURE_INFO = Family(
     "Why the endpoint fails, always 1; present only while it fails.",
     ("bot", "endpoint", "reason"),
 )
+BOT_CONFIG_INFO = Family(
+    "bot_config_info",
+    "gauge",
+    "The configuration the bot says it runs, always 1; only where it tells.",
+    ("bot", "config_sha"),
+)
+BOT_CONTEXT_USAGE_RATIO = Family(
+    "bot_context_usage_ratio",
+    "gauge",
+    "Share of the model's context window in use; only where the bot tells.",
+    ("bot",),
+    "ratio",
+)
+BOT_USAGE_REQUESTS_TOTAL = Family(
+    "bot_usage_requests_total",
+    "counter",
+    "Requests the bot has served; only where it tells.",
+    ("bot",),
+    "requests",
+)
+BOT_USAGE_INPUT_TOKENS_TOTAL = Family(
+    "bot_usage_input_tokens_total",
+    "counter",
+    "Tokens the bot has read; only where it tells.",
+    ("bot",),
+    "tokens",
+)
+BOT_USAGE_OUTPUT_TOKENS_TOTAL = Family(
+    "bot_usage_output_tokens_total",
+    "counter",
+    "Tokens the bot has written; only where it tells.",
+    ("bot",),
+    "tokens",
+)
+BOT_RESTARTS_TOTAL = Family(
+    "bot_restarts_total",
+    "counter",
+    "Restarts of the bot seen, by a changed boot_id; only where it tells one.",
+    ("bot",),
+    "restarts",
+)
 
 # One template.
 BOT_FLEET_PROBE_DURATION_SECONDS = Family(
@@ -164,6 +205,12 @@ PER_BOT = (
     BOT_MESH_PEERS_UP_RATIO,
     BOT_INFO,
     BOT_PROBE_FAILURE_INFO,
+    BOT_CONFIG_INFO,
+    BOT_CONTEXT_USAGE_RATIO,
+    BOT_USAGE_REQUESTS_TOTAL,
+    BOT_USAGE_INPUT_TOKENS_TOTAL,
+    BOT_USAGE_OUTPUT_TOKENS_TOTAL,
+    BOT_RESTARTS_TOTAL,
 )
 PER_TEMPLATE = (
     BOT_FLEET_PROBE_DURATION_SECONDS,

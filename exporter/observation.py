@@ -2,29 +2,55 @@
 
 from dataclasses import dataclass
 
-from exporter.answer import ProbeResult
+from exporter.answer import ProbeResult, Reason
 from exporter.score import Score, Thresholds, next_streak, score
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered of a bot between its probes.
+
+    `last_success` is unix seconds, None if it never was ok; `restarts` counts changes of `boot_id`;
+    `health` and `mesh` are the reasons of the last probe, None for well.
+    """
+
+    probed: bool = False
+    streak: int = 0
+    last_success: float | None = None
+    version: str = ""
+    config_sha: str = ""
+    boot_id: str | None = None
+    restarts: int = 0
+    health: Reason | None = None
+    mesh: Reason | None = None
+
+
+UNKNOWN = State()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """The last probe of a bot; `last_success` is unix seconds, None if it never was ok."""
+    """A probe, its score, and what is to be remembered."""
 
     result: ProbeResult
     score: Score
-    streak: int
-    last_success: float | None
-    version: str
+    state: State
 
 
-def observe(before: Observation | None, result: ProbeResult, thresholds: Thresholds) -> Observation:
-    """A bot that fails keeps the version it last told."""
-    streak = next_streak(before.streak if before else 0, result)
-    version, last_success = (before.version, before.last_success) if before else ("", None)
-    return Observation(
-        result=result,
-        score=score(result, streak, thresholds),
+def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Observation:
+    """A bot that fails keeps the facts it last told."""
+    streak = next_streak(before.streak, result)
+    facts = result.facts
+    restarted = facts.boot_id is not None and before.boot_id is not None and facts.boot_id != before.boot_id
+    state = State(
+        probed=True,
         streak=streak,
-        last_success=result.at if result.health.ok else last_success,
-        version=result.version or version,
+        last_success=result.at if result.health.ok else before.last_success,
+        version=before.version if facts.version is None else facts.version,
+        config_sha=before.config_sha if facts.config_sha is None else facts.config_sha,
+        boot_id=before.boot_id if facts.boot_id is None else facts.boot_id,
+        restarts=before.restarts + restarted,
+        health=result.health.reason,
+        mesh=result.mesh.reason,
     )
+    return Observation(result, score(result, streak, thresholds), state)

@@ -6,15 +6,15 @@ import time
 import aiohttp
 from aiohttp import web
 
-from exporter.exposition import CONTENT_TYPE, bot_lines, header
+from exporter.chunk import member
+from exporter.exposition import OPEN_METRICS, TEXT, wants_gzip, wants_open_metrics
 from exporter.fleet import Bot, Fleet
 from exporter.meters import Meters
-from exporter.metrics import PER_BOT
 from exporter.observation import Observation, observe
 from exporter.probe import Steps, probe
 from exporter.reload import Reloader
 from exporter.settings import Settings, package_version
-from exporter.store import Store
+from exporter.store import PAGES, Store
 
 _TEXT = "text/plain"
 
@@ -52,9 +52,20 @@ class Server:
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=_page(len(self._fleet)), content_type="text/html")
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        body = b"".join([*self._store.render(), self._meters.render()])
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+    async def _metrics(self, request: web.Request) -> web.Response:
+        try:
+            page, pages = _page_of(request.query.get("page", "1"), request.query.get("of", "1"))
+        except ValueError as error:
+            return _say(400, str(error))
+        gzip = wants_gzip(request.headers.get("Accept-Encoding", ""))
+        open_metrics = wants_open_metrics(request.headers.get("Accept", ""))
+        pieces = list(self._store.render(gzip=gzip, open_metrics=open_metrics, page=page - 1, of=pages))
+        own = self._meters.render(open_metrics) if page == 1 else b"# EOF\n" if open_metrics else b""
+        pieces.append(member(own) if gzip else own)
+        headers = {"Content-Type": OPEN_METRICS if open_metrics else TEXT, "Vary": "Accept, Accept-Encoding"}
+        if gzip:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=b"".join(pieces), headers=headers)
 
     async def _probe(self, request: web.Request) -> web.Response:
         """Probe a known bot now, without counting it. Only known ones: this is no way into the network."""
@@ -72,9 +83,9 @@ class Server:
         result = await probe(
             self._session, bot.target, timeout=settings.timeout, max_body=settings.max_body, steps=steps
         )
-        seen = observe(bot.seen, result, settings.thresholds)
+        seen = observe(bot.state, result, settings.thresholds)
         text = _report(bot, seen, steps) if debug == "true" else _exposition(bot, seen)
-        return web.Response(text=text, headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(text=text, headers={"Content-Type": TEXT})
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return _say(200, "healthy")
@@ -96,9 +107,19 @@ def _say(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text + "\n", content_type=_TEXT)
 
 
+def _page_of(page: str, pages: str) -> tuple[int, int]:
+    """Which page of how many; ValueError says which parameter is wrong."""
+    if not pages.isdecimal() or int(pages) not in (1, 2, 4, 8, PAGES):
+        raise ValueError(f"parameter of is {pages!r}: write 1, 2, 4, 8 or {PAGES}")
+    if not page.isdecimal() or not 1 <= int(page) <= int(pages):
+        raise ValueError(f"parameter page is {page!r}: write 1 to {pages}")
+    return int(page), int(pages)
+
+
 def _exposition(bot: Bot, seen: Observation) -> str:
-    lines = zip(PER_BOT, bot_lines(bot.target, seen), strict=True)
-    return "".join(header(family) + text for family, text in lines if text)
+    store = Store()
+    store.upsert(bot.target, seen)
+    return b"".join(store.render()).decode()
 
 
 def _report(bot: Bot, seen: Observation, steps: Steps) -> str:
@@ -111,7 +132,7 @@ def _report(bot: Bot, seen: Observation, steps: Steps) -> str:
         *(f"{seconds * 1000:10.3f} ms  {text}" for seconds, text in steps.lines),
         "",
         f"score {points.total:g}: health {points.health:g}, mesh {points.mesh:g}, "
-        f"latency {points.latency:g}, streak {points.streak:g} ({seen.streak} consecutive failures)",
+        f"latency {points.latency:g}, streak {points.streak:g} ({seen.state.streak} consecutive failures)",
         "",
         _exposition(bot, seen),
     ]

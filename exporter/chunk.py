@@ -1,0 +1,160 @@
+"""A few hundred bots as columns, and their exposition rendered and compressed, family by family."""
+
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, MutableSequence
+from typing import Any
+
+from exporter import metrics
+from exporter.columns import ABSENT, NOTHING, NUMBERS, REASONS, escape
+from exporter.metrics import PER_BOT
+
+_LEVEL = 1  # the text repeats itself so much that more effort saves little
+_BIT = {family: 1 << index for index, family in enumerate(PER_BOT)}
+_NUMBER_BITS = tuple(_BIT[column.family] for column in NUMBERS)
+_INFO, _CONFIG, _FAILURE = (
+    _BIT[family] for family in (metrics.BOT_INFO, metrics.BOT_CONFIG_INFO, metrics.BOT_PROBE_FAILURE_INFO)
+)
+_ALL = (1 << len(PER_BOT)) - 1
+
+
+def member(text: bytes) -> bytes:
+    """A gzip member of its own: a gzip stream is any number of them, one after the other (RFC 1952, 2.2)."""
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+    return compressor.compress(text) + compressor.flush()
+
+
+class Chunk:
+    """Rows of bots. `dirty` has a bit for each family whose members are out of date."""
+
+    __slots__ = (
+        "_config", "_failures", "_info", "_names", "_numbers", "_rows",
+        "dirty", "members", "rendered", "shrunk", "touched",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._numbers = tuple(array("d") for _ in NUMBERS)
+        self._info: list[str] = []
+        self._config: list[str] = []
+        self._failures = tuple(bytearray() for _ in metrics.ENDPOINTS)
+        self.members: list[bytes] = [b""] * len(PER_BOT)
+        self.dirty = 0
+        self.shrunk = False  # a bot left: what is rendered must not be served any more
+        self.touched = self.rendered = 0.0
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def put_info(self, bot: str, info: str) -> None:
+        row = self._rows.get(bot)
+        self._info[self._add(bot) if row is None else row] = info
+        self.dirty |= _INFO
+
+    def put(
+        self, bot: str, info: str, numbers: tuple[float, ...], failures: tuple[int, ...], config: str
+    ) -> None:
+        row = self._rows.get(bot)
+        if row is None:
+            row = self._add(bot)
+        dirty = self.dirty
+        for column, value, bit in zip(self._numbers, numbers, _NUMBER_BITS, strict=True):
+            if column[row] != value:
+                column[row] = value
+                dirty |= bit
+        for reasons, reason in zip(self._failures, failures, strict=True):
+            if reasons[row] != reason:
+                reasons[row] = reason
+                dirty |= _FAILURE
+        if self._info[row] != info:
+            self._info[row] = info
+            dirty |= _INFO
+        if self._config[row] != config:
+            self._config[row] = config
+            dirty |= _CONFIG
+        self.dirty = dirty
+
+    def rows(self) -> Iterator[tuple[str, str, tuple[float, ...], tuple[int, ...], str]]:
+        """Each bot with the arguments of `put`."""
+        for row, bot in enumerate(self._names):
+            numbers = tuple(column[row] for column in self._numbers)
+            failures = tuple(reasons[row] for reasons in self._failures)
+            yield bot, self._info[row], numbers, failures, self._config[row]
+
+    def remove(self, bot: str) -> None:
+        """The last row takes the place of the one that leaves."""
+        row = self._rows.pop(bot, None)
+        if row is None:
+            return
+        last = self._names[-1]
+        columns: tuple[MutableSequence[Any], ...] = (
+            *self._numbers, *self._failures, self._info, self._config, self._names
+        )  # fmt: skip
+        for column in columns:
+            column[row] = column[-1]
+            column.pop()
+        if last != bot:
+            self._rows[last] = row
+        self.dirty, self.shrunk = _ALL, True
+
+    def render(self) -> None:
+        """Bring the members of every dirty family up to date."""
+        for index, family in enumerate(PER_BOT):
+            if self.dirty >> index & 1:
+                text = _RENDERERS.get(family, Chunk._render_numbers)(self, family)
+                self.members[index] = member(text.encode()) if text else b""
+        self.dirty, self.shrunk = 0, False
+
+    def text(self, index: int) -> bytes:
+        """The lines of one family as they were last rendered."""
+        return zlib.decompress(self.members[index], 31) if self.members[index] else b""
+
+    def _add(self, bot: str) -> int:
+        row = self._rows[bot] = len(self._names)
+        self._names.append(bot)
+        for column, value in zip(self._numbers, NOTHING, strict=True):
+            column.append(value)
+        for reasons in self._failures:
+            reasons.append(0)
+        self._info.append("")
+        self._config.append("")
+        return row
+
+    def _render_numbers(self, family: metrics.Family) -> str:
+        lines: list[str] = []
+        for column, values in zip(NUMBERS, self._numbers, strict=True):
+            if column.family is family:
+                start, end = f'{family.name}{{bot="', f'"{column.labels}}} '
+                lines += [
+                    f"{start}{name}{end}{value:.15g}\n"
+                    for name, value in zip(self._names, values, strict=True)
+                    if value != ABSENT
+                ]
+        return "".join(lines)
+
+    def _render_info(self, family: metrics.Family) -> str:
+        rows = zip(self._names, self._info, strict=True)
+        return "".join([f'{family.name}{{bot="{name}"{info}}} 1\n' for name, info in rows])
+
+    def _render_config(self, family: metrics.Family) -> str:
+        rows = zip(self._names, self._config, strict=True)
+        return "".join(
+            [f'{family.name}{{bot="{name}",config_sha="{escape(sha)}"}} 1\n' for name, sha in rows if sha]
+        )
+
+    def _render_failures(self, family: metrics.Family) -> str:
+        return "".join(
+            f'{family.name}{{bot="{self._names[row]}",endpoint="{endpoint}"'
+            f',reason="{REASONS[reason - 1]}"}} 1\n'
+            for endpoint, reasons in zip(metrics.ENDPOINTS, self._failures, strict=True)
+            for row, reason in enumerate(reasons)
+            if reason
+        )
+
+
+_RENDERERS: dict[metrics.Family, Callable[[Chunk, metrics.Family], str]] = {
+    metrics.BOT_INFO: Chunk._render_info,
+    metrics.BOT_CONFIG_INFO: Chunk._render_config,
+    metrics.BOT_PROBE_FAILURE_INFO: Chunk._render_failures,
+}

@@ -1,0 +1,91 @@
+"""The bots' series as columns: which family each belongs to, and what an observation puts into them."""
+
+from dataclasses import dataclass
+
+from exporter import metrics
+from exporter.answer import Reason
+from exporter.metrics import Family
+from exporter.observation import Observation
+from exporter.targets import Target
+
+ABSENT = -1.0  # no series for this bot; nothing we publish is negative
+REASONS = tuple(Reason)
+
+
+def escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number a bot: a series `family{bot="…"` + `labels` + `} number`."""
+
+    family: Family
+    labels: str = ""
+
+
+def _by(family: Family, label: str, values: tuple[str, ...]) -> tuple[Column, ...]:
+    return tuple(Column(family, f',{label}="{value}"') for value in values)
+
+
+NUMBERS = (
+    Column(metrics.BOT_UP),
+    Column(metrics.BOT_HEALTH_SCORE),
+    *_by(metrics.BOT_HEALTH_COMPONENT_SCORE, "component", metrics.COMPONENTS),
+    *_by(metrics.BOT_PROBE_DURATION_SECONDS, "endpoint", metrics.ENDPOINTS),
+    Column(metrics.BOT_PROBE_FAILURE_STREAK),
+    Column(metrics.BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS),
+    Column(metrics.BOT_PROBE_LAST_TIMESTAMP_SECONDS),
+    Column(metrics.BOT_MESH_UP),
+    Column(metrics.BOT_MESH_PEERS_UP_RATIO),
+    Column(metrics.BOT_CONTEXT_USAGE_RATIO),
+    Column(metrics.BOT_USAGE_REQUESTS_TOTAL),
+    Column(metrics.BOT_USAGE_INPUT_TOKENS_TOTAL),
+    Column(metrics.BOT_USAGE_OUTPUT_TOKENS_TOTAL),
+    Column(metrics.BOT_RESTARTS_TOTAL),
+)
+NOTHING = (ABSENT,) * len(NUMBERS)
+
+
+def numbers(seen: Observation) -> tuple[float, ...]:
+    """The numbers of an observation, in the order of `NUMBERS`."""
+    result, score, state = seen.result, seen.score, seen.state
+    health, mesh, facts = result.health, result.mesh, result.facts
+    peers = result.peers_up_ratio
+    return (
+        1.0 if health.ok else 0.0,
+        score.total,
+        score.health,
+        score.mesh,
+        score.latency,
+        score.streak,
+        round(health.seconds, 6),
+        round(mesh.seconds, 6),
+        float(state.streak),
+        ABSENT if state.last_success is None else round(state.last_success, 3),
+        round(result.at, 3),
+        1.0 if mesh.ok else 0.0,
+        ABSENT if peers is None else round(peers, 4),
+        ABSENT if facts.context_usage is None else round(facts.context_usage, 4),
+        ABSENT if facts.requests is None else facts.requests,
+        ABSENT if facts.input_tokens is None else facts.input_tokens,
+        ABSENT if facts.output_tokens is None else facts.output_tokens,
+        ABSENT if state.boot_id is None else float(state.restarts),
+    )
+
+
+def failures(seen: Observation) -> tuple[int, int]:
+    """For each endpoint the index of its reason in `REASONS` plus one; 0 is well."""
+    health, mesh = seen.result.health.reason, seen.result.mesh.reason
+    return (
+        0 if health is None else REASONS.index(health) + 1,
+        0 if mesh is None else REASONS.index(mesh) + 1,
+    )
+
+
+def info_labels(target: Target, version: str) -> str:
+    """The labels of `bot_info` after `bot`."""
+    return (
+        f',template="{escape(target.template)}",environment="{escape(target.environment)}"'
+        f',instance_id="{escape(target.instance_id)}",version="{escape(version)}"'
+    )
