@@ -3,12 +3,18 @@
 #   docker run --rm bot-orchestrator remediator --help
 # compose.yaml has the health checks, because they depend on the command.
 
-FROM python:3.13.14-slim-bookworm AS build
+FROM python:3.13.14-slim-bookworm AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv --without-pip /venv
 COPY requirements.lock ./
 RUN pip --python /venv/bin/python install --require-hashes --only-binary :all: --requirement requirements.lock
+
+FROM dependencies AS dependencies-sandbox
+COPY requirements-sandbox.lock ./
+RUN pip --python /venv/bin/python install --require-hashes --only-binary :all: --requirement requirements-sandbox.lock
+
+FROM dependencies AS wheel
 # The build backend, from the lock too, so that building the wheel fetches nothing.
 COPY requirements-dev.lock ./
 RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock >backend.lock \
@@ -19,12 +25,15 @@ COPY remediator remediator
 COPY templates templates
 COPY dashboards dashboards
 COPY sandbox sandbox
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
-    && pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
-FROM build AS build-sandbox
-COPY requirements-sandbox.lock ./
-RUN pip --python /venv/bin/python install --require-hashes --only-binary :all: --requirement requirements-sandbox.lock
+FROM dependencies AS build
+COPY --from=wheel /wheel /wheel
+RUN pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl
+
+FROM dependencies-sandbox AS build-sandbox
+COPY --from=wheel /wheel /wheel
+RUN pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl
 
 FROM python:3.13.14-slim-bookworm AS runtime
 # /data and /run/bot belong to the user, so that fresh volumes mounted there do too.
