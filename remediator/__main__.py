@@ -77,7 +77,7 @@ async def serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn raises the signal that stopped it once more at its end; a stop that was asked for is no fault."""
+    """Uvicorn raises the signal that stopped it once more at its end; an orderly stop is no fault."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -7,7 +7,7 @@ carried out. What proves a cure is never in here: that is for the prober to see.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from remediator.deploy import TAG, Launcher
@@ -18,6 +18,7 @@ from remediator.prober import Look, Prober
 
 COMMAND_POLL: Final = 0.5  # seconds between two looks at a restart that is under way
 SETTLE_POLL: Final = 1.0
+SENT_LATE: Final = 5.0  # seconds within which a command sent just before a crash is in SSM's list
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,12 @@ class Action:
     journal: Journal
     bot: Bot
     request: Mapping[str, Any]
-    deadline: float  # Unix time
+    began_at: float  # Unix time of the intent
+    timeout: float  # seconds from then to the deadline
+
+    @property
+    def deadline(self) -> float:
+        return self.began_at + self.timeout
 
     @property
     def instance_id(self) -> str:
@@ -58,8 +64,14 @@ async def restart(action: Action) -> Outcome:
 
 async def settle_restart(action: Action) -> Outcome:
     """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now."""
-    found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
-    return await restart(action) if found is None else await _await_restart(action, found)
+    while True:
+        seen_at = time.time()
+        found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
+        if found is not None:
+            return await _await_restart(action, found)
+        if seen_at >= action.began_at + SENT_LATE:
+            return await restart(replace(action, began_at=seen_at))
+        await asyncio.sleep(SETTLE_POLL)
 
 
 async def _await_restart(action: Action, command_id: str) -> Outcome:
@@ -114,12 +126,12 @@ async def redeploy(action: Action) -> Outcome:
     journal, launcher, bot = action.journal, action.hands.launcher, action.bot
     up = await launcher.bring_up(journal, bot, "candidate")
     if isinstance(up, Failed):
-        await launcher.take_away(journal, "the candidate was not healthy; the old instance was left alone")
-        return up
+        taken = await launcher.take_away(journal, "the old instance was left alone")
+        return Failed(f"{up.why}; {taken}", denied=up.denied)
     registered = await launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
     if isinstance(registered, Failed):
-        await launcher.take_away(journal, "the candidate could not be registered")
-        return registered
+        taken = await launcher.take_away(journal, "the old instance was left alone")
+        return Failed(f"{registered.why}; {taken}", denied=registered.denied)
 
     async def retire(request: Mapping[str, Any]) -> Outcome:
         if request["instance_id"]:

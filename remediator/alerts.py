@@ -94,6 +94,7 @@ Decision = Start | Join | Ignore
 def decide(
     alert: Alert,
     *,
+    first_seen: float,
     bot: Bot | None,
     active: Run | None,
     last: Run | None,
@@ -104,7 +105,10 @@ def decide(
 
     An alert that began before that recovery ended is the illness it dealt with: a resend, an HA twin, a
     late delivery. One still being sent `relapse_after` seconds later never went away, and is taken for a
-    new illness; the engine looks at the bot itself before it believes it.
+    new illness; the engine looks at the bot itself before it believes it. A recovery that ended because its
+    own alerts were resolved did not see the bot well, so it answers for no other alert.
+
+    `first_seen` is by our clock: Prometheus's, which gave `startsAt`, may be ahead.
     """
     if not alert.bot:
         return Ignore("no_bot_label")
@@ -117,8 +121,9 @@ def decide(
     if bot.quarantined_at is not None:
         return Ignore("quarantined")
     relapse = 0
-    if last is not None and last.finished_at is not None and alert.started <= last.finished_at:
-        if now - last.finished_at < relapse_after:
+    began = min(alert.started, first_seen)
+    if last is not None and last.finished_at is not None and began <= last.finished_at:
+        if last.status != "resolved" and now - last.finished_at < relapse_after:
             return Join(last.id)
         relapse = int(last.finished_at * 1000)
     return Start(run_id(alert.fingerprint, alert.started, relapse))

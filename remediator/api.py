@@ -72,10 +72,12 @@ class Api:
             await services.aws.put_token(run.bot, token)
             return Done({}, "in SSM Parameter Store, as a SecureString")
 
-        stored = await Journal(services.store, run).step(
-            "token", store_token, request={"since": run.created_at}
-        )
-        services.engine.wake(run.id)  # where there is no token, it takes back what was reserved
+        try:
+            stored = await Journal(services.store, run).step(
+                "token", store_token, request={"since": run.created_at}
+            )
+        finally:
+            services.engine.wake(run.id)  # where there is no token, it takes back what was reserved
         if isinstance(stored, Failed):
             raise RequestError(
                 502,
@@ -146,7 +148,7 @@ class Api:
 
     async def recover(self, request: Request) -> Response:
         """Recover a bot, beginning with the tier asked for. `?wait=SECONDS` answers when it has ended."""
-        name = request.path_params["bot_id"]
+        name = request.path_params["id"]
         patience = read_number(request, "wait", 0, LONGEST_WAIT)
         asked = await read_body(request, RecoverRequest)
         try:
@@ -184,7 +186,7 @@ class Api:
 
     async def show_recovery(self, request: Request) -> Response:
         """A recovery: its attempts, and every gate's verdict."""
-        return JSONResponse(await self._recovery(request.path_params["recovery_id"]))
+        return JSONResponse(await self._recovery(request.path_params["id"]))
 
     async def _recovery(self, run_id: str) -> views.RecoveryView:
         async with self.services.store.read() as tx:
@@ -207,9 +209,8 @@ class Api:
     async def audit(self, request: Request) -> Response:
         """The audit trail, oldest first; without `after`, the newest entries."""
         limit = int(read_number(request, "limit", 100, 1000))
+        after = int(read_number(request, "after", 0, 2**53)) if "after" in request.query_params else None
         async with self.services.store.read() as tx:
-            newest = await tx.last_audit_id()
-            after = int(read_number(request, "after", max(0, newest - limit), 2**53))
             entries = await tx.audit_trail(bot=request.query_params.get("bot"), after=after, limit=limit)
         return JSONResponse([views.audit(entry) for entry in entries])
 

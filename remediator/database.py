@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from remediator.settings import SettingsError
@@ -74,8 +75,14 @@ class Database:
         try:
             async with engine.connect() as connection:
                 await connection.run_sync(_migrate)
-        except BaseException:
+        except BaseException as error:
             await database.close()
+            if isinstance(error, SQLAlchemyError | CommandError):
+                raise SettingsError(
+                    f"BOT_REMEDIATOR_DATABASE_URL: {parsed.database} cannot be used: "
+                    f"{str(error).splitlines()[0]}; see that it is a database of this release or an older "
+                    "one, writable by this user, on a disk that is not full"
+                ) from None
             raise
         return database
 

@@ -158,8 +158,11 @@ class Launcher:
             return Failed(f"not healthy in {self.settings.redeploy_timeout:.0f} s: {look.seen}")
         return Done({"boot_id": look.boot_id, "started_at": look.started_at}, look.seen)
 
-    async def take_away(self, journal: Journal, why: str) -> None:
-        """Terminate whatever carries this run's tag, also where the answer to its launch was lost."""
+    async def take_away(self, journal: Journal, why: str) -> str:
+        """Terminate whatever carries this run's tag, also where the answer to its launch was lost.
+
+        Gives what was done in words, for the person who reads how the run ended.
+        """
 
         async def terminate(_: Mapping[str, Any]) -> Outcome:
             ours = [
@@ -169,10 +172,14 @@ class Launcher:
             ]
             for instance_id in ours:
                 await self.aws.terminate(instance_id)
-            return Done({"instance_ids": ours}, why)
+            return Done({"instance_ids": ours}, f"{', '.join(ours) or 'no instance'} terminated: {why}")
 
-        if "launch" in await journal.steps():
-            await journal.step("clean up", terminate)
+        if "launch" not in await journal.steps():
+            return "nothing had been launched"
+        outcome = await journal.step("clean up", terminate)
+        if isinstance(outcome, Failed):
+            return f"what was launched could not be ended, and still costs: {outcome.why}"
+        return "what was launched was terminated"
 
     async def register(self, journal: Journal, run: Run, result: Mapping[str, Any], port: int) -> Outcome:
         """The bot is where the new instance is, from now on: `/sd` says so, and the tag too."""
@@ -201,9 +208,10 @@ class Deployment:
         outcome = await self._deploy(journal, bot)
         if isinstance(outcome, Done):
             return Ended("deployed", outcome.detail)
-        await self.launcher.take_away(journal, outcome.why)
-        await self._forget_token(journal, bot)
-        return Ended("failed", outcome.why)
+        taken = await self.launcher.take_away(journal, outcome.why)
+        forgotten = await self._forget_token(journal, bot)
+        left = f"; its token could not be deleted: {forgotten.why}" if isinstance(forgotten, Failed) else ""
+        return Ended("failed", f"{outcome.why}; {taken}{left}")
 
     async def _deploy(self, journal: Journal, bot: Bot) -> Outcome:
         async def token_stored(request: Mapping[str, Any]) -> Outcome:
@@ -219,9 +227,9 @@ class Deployment:
             return up
         return await self.launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
 
-    async def _forget_token(self, journal: Journal, bot: Bot) -> None:
+    async def _forget_token(self, journal: Journal, bot: Bot) -> Outcome:
         async def forget(_: Mapping[str, Any]) -> Outcome:
             await self.launcher.aws.delete_token(bot.name)
             return Done({}, "deleted from SSM")
 
-        await journal.step("forget token", forget)
+        return await journal.step("forget token", forget)

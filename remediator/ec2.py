@@ -108,7 +108,7 @@ class Aws:
         self._ssm_once = session.client("ssm", endpoint_url=endpoint_url, config=config(1))
 
     async def _call(self, operation: str, function: Callable[[], T]) -> T:
-        """Run it in a thread that is waited for even when the caller is cancelled; faults become AwsError."""
+        """Run it in a thread; faults become AwsError. A cancelled caller leaves the call to its fate."""
         try:
             return await anyio.to_thread.run_sync(function, limiter=self._limiter)
         except (ClientError, BotoCoreError) as error:
@@ -247,12 +247,17 @@ class Aws:
     # the bot's secret: SSM Parameter Store, and nowhere else
 
     async def put_token(self, bot: str, token: str) -> None:
-        await self._call(
-            "PutParameter",
-            lambda: self._ssm.put_parameter(
-                Name=token_parameter(bot), Value=token, Type="SecureString", Overwrite=True
-            ),
-        )
+        try:
+            await self._call(
+                "PutParameter",
+                lambda: self._ssm.put_parameter(
+                    Name=token_parameter(bot), Value=token, Type="SecureString", Overwrite=True
+                ),
+            )
+        except AwsError as error:
+            # An AWS that refuses a value may quote it, and this text goes to the log and to the journal.
+            said = str(error).removeprefix(f"{error.operation}: ").replace(token, "********")
+            raise AwsError(error.kind, error.operation, "", said) from None
 
     async def has_token(self, bot: str, since: float) -> bool:
         """Whether the parameter was written at or after that time (to the second, as AWS keeps it)."""
@@ -295,17 +300,23 @@ def _named(operation: str, error: ClientError | BotoCoreError) -> AwsError:
         code = error.response.get("Error", {}).get("Code", "")
         message = error.response.get("Error", {}).get("Message", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return AwsError(_kind(code, status), operation, code, message)
+        return AwsError(_kind(operation, code, status), operation, code, message)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return AwsError("denied", operation, "", f"{error}; give this process AWS credentials")
     if isinstance(error, ParamValidationError):
         return AwsError("refused", operation, "", str(error))
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
         return AwsError("unavailable", operation, "", str(error))
-    if isinstance(error, HTTPClientError):
-        return AwsError("in_doubt", operation, "", str(error))
-    return AwsError("unavailable", operation, "", str(error))
+    lost = isinstance(error, HTTPClientError) and not _only_asks(operation)
+    return AwsError("in_doubt" if lost else "unavailable", operation, "", str(error))
 
 
-def _kind(code: str, status: int) -> Kind:
-    return _KIND_OF.get(code) or ("in_doubt" if status >= 500 else "refused")
+def _kind(operation: str, code: str, status: int) -> Kind:
+    if status >= 500:
+        return _KIND_OF.get(code, "unavailable" if _only_asks(operation) else "in_doubt")
+    return _KIND_OF.get(code, "refused")
+
+
+def _only_asks(operation: str) -> bool:
+    """A question whose answer was lost has changed nothing."""
+    return operation.startswith(("Describe", "Get", "List"))

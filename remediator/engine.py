@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
@@ -19,6 +20,7 @@ from remediator.words import message
 log = structlog.get_logger()
 
 STUMBLE_PAUSE: Final = 2.0  # seconds before a run whose task failed is taken up again
+MOST_STUMBLES: Final = 10  # over faults of our own, until a recovery is handed to a person
 
 # Drives a run to its end. The event is set when something happened that concerns the run.
 Runner = Callable[[Run, Bot, asyncio.Event], Awaitable[Ended]]
@@ -73,33 +75,45 @@ class Engine:
                 return
 
     async def _serve(self, run_id: str, item: _Task) -> None:
-        """The boundary of the service: whatever goes wrong in here, no run is lost or failed by it."""
-        while True:
+        """The boundary of the service: whatever goes wrong in here, no run is lost by it.
+
+        A broken store fails no run, however long it lasts. A fault of our own that comes again and again
+        must not hold a bot and a place in the in-flight cap for ever: a person is asked.
+        """
+        stumbles, ended = 0, False
+        while not ended:
             try:
-                await self._drive(run_id, item.wake)
-                break
-            except Exception:
+                ended = await self._drive(run_id, item.wake, stumbles)
+            except Exception as error:
+                stumbles += not isinstance(error, SQLAlchemyError)
                 log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
                 await asyncio.sleep(STUMBLE_PAUSE)
         item.ended.set()
         del self._tasks[run_id]
 
-    async def _drive(self, run_id: str, wake: asyncio.Event) -> None:
+    async def _drive(self, run_id: str, wake: asyncio.Event, stumbles: int) -> bool:
+        """Whether the run has ended."""
         async with self.store.read() as tx:
             run = await tx.run(run_id)
             bot = await tx.bot(run.bot) if run is not None else None
         if run is None or run.finished_at is not None:
-            return
+            return True
         if bot is None:
-            await self._finish(run, Ended("cancelled", "the bot is no longer in the registry"))
-        else:
-            await self._finish(run, await self.runners[run.kind](run, bot, wake))
+            return await self._finish(run, Ended("cancelled", "the bot is no longer in the registry"))
+        if run.kind == "recover" and stumbles >= MOST_STUMBLES:
+            return await self._finish(run, Ended("escalated", "a fault of this service: its log says more"))
+        return await self._finish(run, await self.runners[run.kind](run, bot, wake))
 
-    async def _finish(self, run: Run, ended: Ended) -> None:
-        """The end of a run, what it means for the bot, and what people are told: one transaction."""
+    async def _finish(self, run: Run, ended: Ended) -> bool:
+        """The end of a run, what it means for the bot, and what people are told: one transaction.
+
+        False where an alert joined the run after it was found that all of its alerts are resolved.
+        """
         outcome, why = ended.outcome, ended.why
         async with self.store.write() as tx:
             now = tx.now
+            if outcome == "resolved" and any(one.status == "firing" for one in await tx.alerts_of(run.id)):
+                return False
             await tx.change_run(run.id, status=outcome, reason=why, finished_at=now)
             await tx.audit(f"run.{outcome}", bot=run.bot, run_id=run.id, kind=run.kind, why=why)
             if outcome == "escalated":
@@ -115,3 +129,4 @@ class Engine:
         self.metrics.duration.labels(run.kind).observe(now - run.created_at)
         self.notifier.wake()
         log.info("run ended", run=run.id, kind=run.kind, bot=run.bot, outcome=outcome, why=why)
+        return True

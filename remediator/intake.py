@@ -19,7 +19,7 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
     ignored: list[tuple[StoredAlert, str]] = []
     async with store.write() as tx:
         for alert in webhook.alerts:
-            kept, news = await tx.see_alert(alert)
+            kept, news = await tx.see_alert(alert, relapse_after)
             if news:
                 await _audit(tx, alert)
             if kept.status == "firing":
@@ -47,7 +47,15 @@ async def _firing(
     bot = await tx.bot(alert.bot)
     active = await tx.active_run(alert.bot) if bot is not None else None
     last = await tx.last_recovery(alert.bot) if bot is not None else None
-    decision = decide(alert, bot=bot, active=active, last=last, now=tx.now, relapse_after=relapse_after)
+    decision = decide(
+        alert,
+        first_seen=kept.first_seen,
+        bot=bot,
+        active=active,
+        last=last,
+        now=tx.now,
+        relapse_after=relapse_after,
+    )
     match decision:
         case Ignore(reason):
             await tx.change_alert(kept, ignored=reason)

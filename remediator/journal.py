@@ -6,8 +6,10 @@ settled by looking at the effect, or done again where that is harmless.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any, Final
 
 import structlog
@@ -37,19 +39,24 @@ Outcome = Done | Failed
 Effect = Callable[[Mapping[str, Any]], Awaitable[Outcome]]
 
 
-async def attempt(effect: Effect, settle: Effect | None, request: Mapping[str, Any]) -> Outcome:
+async def attempt(
+    effect: Effect, settle: Effect | None, request: Mapping[str, Any], *, deadline: float = 0
+) -> Outcome:
     """Do it, with patience for an AWS that is away. What may have been done is settled, not repeated.
 
-    Without `settle` the effect is one that is harmless to repeat.
+    Without `settle` the effect is one that is harmless to repeat. It is tried for as long as BACKOFF lasts,
+    and until `deadline` (Unix time): the next tier asks the same AWS, so there is nothing to hurry to.
     """
-    for pause in (*BACKOFF, None):
+    for tries, pause in enumerate(chain(BACKOFF, repeat(BACKOFF[-1]))):
         try:
             return await effect(request)
         except AwsError as error:
             if error.kind == "in_doubt" and settle is not None:
-                return await attempt(settle, None, request)
-            if error.kind not in ("unavailable", "in_doubt") or pause is None:
+                return await attempt(settle, None, request, deadline=deadline)
+            if error.kind not in ("unavailable", "in_doubt"):
                 return Failed(str(error), denied=error.kind == "denied")
+            if tries >= len(BACKOFF) and time.time() >= deadline:
+                return Failed(str(error))
             log.warning("aws is away", error=str(error), next_try_seconds=pause)
             await asyncio.sleep(pause)
     raise AssertionError("unreachable")

@@ -1,7 +1,6 @@
 """Messages to people, by Telegram. What is to be said is on disk first and is said until it was heard."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +18,15 @@ LONGEST: Final = 4096  # characters of a Telegram message (Bot API: sendMessage)
 PATIENCE: Final = aiohttp.ClientTimeout(total=15)
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-GIVE_UP_AFTER: Final = 20  # tries, about a quarter of an hour; the message stays in the audit trail
+GIVE_UP_AFTER: Final = 20  # refusals, about a quarter of an hour; the message stays in the audit trail
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`error` is empty when the message was sent; `refused` where the same message would be again."""
+
+    error: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +35,18 @@ class Telegram:
     token: SecretStr
     chat_id: str
 
-    async def send(self, session: aiohttp.ClientSession, text: str) -> str:
-        """Empty when it was sent, else why not, without the URL: the token is a part of it."""
+    async def send(self, session: aiohttp.ClientSession, text: str) -> Answer:
+        """`error` is without the URL: the token is a part of it."""
         url = f"{self.api_url.rstrip('/')}/bot{self.token.get_secret_value()}/sendMessage"
         message = {"chat_id": self.chat_id, "text": text[:LONGEST]}
         try:
             async with session.post(url, json=message, timeout=PATIENCE) as response:
-                return "" if response.status == 200 else f"Telegram answered {response.status}"
+                if response.status == 200:
+                    return Answer()
+                busy = response.status >= 500 or response.status == 429
+                return Answer(f"Telegram answered {response.status}", refused=not busy)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return f"Telegram could not be reached: {type(error).__name__}"
+            return Answer(f"Telegram could not be reached: {type(error).__name__}")
 
 
 @dataclass
@@ -62,9 +72,12 @@ class Notifier:
             except Exception:  # the boundary of this service: a broken store must not end it
                 log.exception("notifications stumbled")
                 delivered = False
-            pause = FIRST_PAUSE if delivered else min(pause * 2, LONGEST_PAUSE)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if delivered else pause)
+            if delivered:
+                pause = FIRST_PAUSE
+                await self._wake.wait()
+            else:  # a new message makes no answer likelier, so it does not cut the pause short
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _deliver(self) -> bool:
         """Whether nothing is left waiting."""
@@ -79,12 +92,12 @@ class Notifier:
 
     async def _send(self, notification: Notification) -> bool:
         log.info("message to people", run=notification.run_id, text=notification.text)
-        error = ""
+        answer = Answer()
         if self.telegram is not None:
-            error = await self.telegram.send(self.session, notification.text)
-            self.metrics.notifications.labels("telegram", "failed" if error else "sent").inc()
-        tries = notification.tries + 1
-        given_up = bool(error) and tries >= GIVE_UP_AFTER
+            answer = await self.telegram.send(self.session, notification.text)
+            self.metrics.notifications.labels("telegram", "failed" if answer.error else "sent").inc()
+        error, tries = answer.error, notification.tries + 1
+        given_up = answer.refused and tries >= GIVE_UP_AFTER
         async with self.store.write() as tx:
             over = {} if error and not given_up else {"sent_at": tx.now}
             await tx.change_notification(notification.id, tries=tries, error=error, **over)

@@ -49,9 +49,10 @@ OPERATIONS: Final = (
         "show_deployment",
         {200: ("The deployment.", views.DeploymentView), 404: ("Unknown deployment.", _ANY)},
     ),
+    # One path, as OpenAPI has it: templates that differ in a name alone are the same. Here it is the bot's …
     Operation(
         "POST",
-        "/recover/{bot_id}",
+        "/recover/{id}",
         "recover",
         {
             200: ("It has ended (only with `wait`).", views.RecoveryView),
@@ -62,9 +63,10 @@ OPERATIONS: Final = (
         body=RecoverRequest,
         query={"wait": "Answer when the recovery has ended, or after so many seconds (at most 600)."},
     ),
+    # … and here the recovery's.
     Operation(
         "GET",
-        "/recover/{recovery_id}",
+        "/recover/{id}",
         "show_recovery",
         {200: ("The recovery.", views.RecoveryView), 404: ("Unknown recovery.", _ANY)},
     ),

@@ -135,15 +135,13 @@ class Recovery:
     async def _act(self, run: Run, bot: Bot, tier: Tier, *, settle: bool) -> None:
         journal = Journal(self.store, run)
         step = (await journal.steps())[tier]
-        deadline = step.intended_at + self._timeouts[tier]
-        action, request = ACTIONS[tier], step.request
-
-        def bound(request: Mapping[str, object]) -> Action:
-            return Action(self.hands, journal, bot, request, deadline)
-
-        do = action.settle if settle else action.do
+        action = Action(self.hands, journal, bot, step.request, step.intended_at, self._timeouts[tier])
+        how = ACTIONS[tier]
         outcome = await attempt(
-            lambda request: do(bound(request)), lambda request: action.settle(bound(request)), request
+            lambda _: (how.settle if settle else how.do)(action),
+            lambda _: how.settle(action),
+            step.request,
+            deadline=action.deadline,
         )
         await journal.finish(tier, outcome, "acted")
         if isinstance(outcome, Failed):

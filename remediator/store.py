@@ -90,8 +90,12 @@ class Transaction:
 
     # alerts
 
-    async def see_alert(self, alert: Alert) -> tuple[StoredAlert, bool]:
-        """Keep it, and say whether it tells anything new. One that was resolved never fires again."""
+    async def see_alert(self, alert: Alert, late: float) -> tuple[StoredAlert, bool]:
+        """Keep it, and say whether it tells anything new.
+
+        One that fires in the `late` seconds after it was resolved was overtaken on its way. One that fires
+        after that was resolved by mistake: Alertmanager does so when it hears nothing of Prometheus for long.
+        """
         episode = (alerts.c.fingerprint == alert.fingerprint) & (alerts.c.starts_at == alert.started)
         kept = await self._one(StoredAlert, select(alerts).where(episode))
         if kept is None:
@@ -111,10 +115,13 @@ class Transaction:
             )
             await self._connection.execute(insert(alerts).values(asdict(kept)))
             return kept, True
-        status = "resolved" if alert.status == "resolved" else kept.status
-        seen = replace(kept, status=status, last_seen=self.now, times_seen=kept.times_seen + 1)
-        changes = {"status": status, "last_seen": seen.last_seen, "times_seen": seen.times_seen}
-        await self.change_alert(kept, **changes)
+        overtaken = (
+            alert.status == "firing" and kept.status == "resolved" and self.now < kept.last_seen + late
+        )
+        status = "resolved" if overtaken else alert.status
+        last_seen = kept.last_seen if overtaken else self.now
+        seen = replace(kept, status=status, last_seen=last_seen, times_seen=kept.times_seen + 1)
+        await self.change_alert(kept, status=status, last_seen=last_seen, times_seen=seen.times_seen)
         return seen, status != kept.status
 
     async def change_alert(self, alert: StoredAlert, **changes: object) -> None:
@@ -207,14 +214,15 @@ class Transaction:
             )
         )
 
-    async def audit_trail(self, *, bot: str | None, after: int, limit: int) -> list[AuditEntry]:
-        statement = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit)
-        return await self._all(AuditEntry, statement if bot is None else statement.where(audit.c.bot == bot))
-
-    async def last_audit_id(self) -> int:
-        return int(
-            (await self._connection.execute(select(func.coalesce(func.max(audit.c.id), 0)))).scalar_one()
-        )
+    async def audit_trail(self, *, bot: str | None, after: int | None, limit: int) -> list[AuditEntry]:
+        """Oldest first: the entries that follow `after`, or the newest ones where it is None."""
+        statement = select(audit).limit(limit)
+        if bot is not None:
+            statement = statement.where(audit.c.bot == bot)
+        if after is not None:
+            return await self._all(AuditEntry, statement.where(audit.c.id > after).order_by(audit.c.id))
+        newest = await self._all(AuditEntry, statement.order_by(audit.c.id.desc()))
+        return newest[::-1]
 
     async def notify(self, run_id: str, text: str) -> None:
         await self._connection.execute(

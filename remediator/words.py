@@ -4,7 +4,7 @@ from remediator.model import Run
 
 _SAID = {
     ("deploy", "deployed"): "✅ {bot} is deployed and healthy after {seconds:.0f} s: {why}",
-    ("deploy", "failed"): "❌ {bot} could not be deployed, and what was begun was taken away: {why}",
+    ("deploy", "failed"): "❌ {bot} could not be deployed: {why}",
     ("recover", "recovered"): "✅ {bot} is healthy again after {seconds:.0f} s: {why}",
     ("recover", "escalated"): "🚨 {bot} needs a person. It is left alone from now on. Tried: {why}",
 }
