@@ -118,20 +118,26 @@ class Exchange:
         if code == 0:  # as on loopback
             self._send()
         elif code == errno.EINPROGRESS:
-            self._own.loop.add_writer(self._sock, self._connected)
+            self._own.poller.watch(self._sock, self._changed)
         else:
             self._refused(code)
+
+    def _changed(self) -> None:
+        """Something happened to the socket: what, depends on what was waited for."""
+        if self._stage is Reason.connect_timeout:
+            self._connected()
+        else:
+            self._readable()
 
     def _connected(self) -> None:
         if (sock := self._sock) is None:
             return
-        self._own.loop.remove_writer(sock)
         if (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) != 0:
             self._refused(code)
-            return
-        if perf_counter() - self._started > _SLOW:
-            self._lag = since_ack(sock)
-        self._send()
+        elif _is_connected(sock):
+            if perf_counter() - self._started > _SLOW:
+                self._lag = since_ack(sock)
+            self._send()
 
     def _refused(self, code: int) -> None:
         self._close()
@@ -152,7 +158,7 @@ class Exchange:
         self._stage = Reason.read_timeout
         if self._reader is None:
             self._reader = ResponseReader(self._own.settings.max_body)
-            self._own.loop.add_reader(sock, self._readable)
+            self._own.poller.watch(sock, self._changed)
         else:
             self._reader.expect()
         try:
@@ -164,26 +170,27 @@ class Exchange:
         sock, reader, view = self._sock, self._reader, self._own.view
         if sock is None or reader is None:
             return
-        try:
-            count = sock.recv_into(view)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._lost(error.strerror or str(error))
-            return
-        if count:
-            reader.feed(view[:count])
-        else:
-            reader.feed_eof()
+        # Until there is nothing left, as an edge is told once; who sends without end ends at the limits.
+        while not (reader.done or reader.fault):
+            try:
+                count = sock.recv_into(view)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lost(error.strerror or str(error))
+                return
+            if count:
+                reader.feed(view[:count])
+            else:
+                reader.feed_eof()
         if reader.done:
             self._answered(sock, reader)
-        elif reader.fault:
-            if reader.odd:
-                self._hand_over()
-            elif reader.reason is Reason.disconnected:
-                self._lost(reader.fault)
-            else:
-                self._fail(reader.reason, reader.fault, reader.status or None)
+        elif reader.odd:
+            self._hand_over()
+        elif reader.reason is Reason.disconnected:
+            self._lost(reader.fault)
+        else:
+            self._fail(reader.reason, reader.fault, reader.status or None)
 
     def _answered(self, sock: socket.socket, reader: ResponseReader) -> None:
         seconds = perf_counter() - self._started
@@ -228,7 +235,7 @@ class Exchange:
 
     def _end(self, result: ProbeResult | None) -> None:
         if self._sock is not None and self._own.settings.keep_alive:
-            self._own.loop.remove_reader(self._sock)
+            self._own.poller.release(self._sock)
             self._own.idle.put(self._place, self._sock)
             self._sock = None
         self._close()
@@ -241,8 +248,7 @@ class Exchange:
             self._reader.close()
             self._reader = None
         if self._sock is not None:
-            self._own.loop.remove_reader(self._sock)
-            self._own.loop.remove_writer(self._sock)
+            self._own.poller.forget(self._sock)
             self._sock.close()
             self._sock = None
 

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 
 from exporter.exchange import Exchange
+from exporter.poller import Poller
 from exporter.probers import Done, Prober
 from exporter.resolver import Resolver
 from exporter.settings import Settings
@@ -22,6 +23,7 @@ class FastProber:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.resolver = Resolver()
+        self.poller = Poller(self.loop)
         self.idle = Idle()
         self.view = memoryview(bytearray(64 * 1024))  # every read lands here and is parsed at once
         self._fallback = fallback
@@ -45,6 +47,7 @@ class FastProber:
             exchange.abandon()
         self._deadlines.clear()
         self.idle.close()
+        self.poller.close()
         await self.resolver.close()
         await self._fallback.close()
 

@@ -47,8 +47,12 @@ class ResponseReader:
             if not self.done:
                 self.odd = not self._in_body and not self.fault
                 self.fault = self.fault or f"no HTTP answer: {error}"
-        if not self.done and not self._in_body and self.received > _MAX_HEADERS:
+        if self.done:
+            return
+        if not self._in_body and self.received > _MAX_HEADERS:
             self.fault = f"the headers are larger than {_MAX_HEADERS} bytes"
+        elif self.received > _MAX_HEADERS + 8 * self._limit:  # a body in chunks is larger than its content
+            self.fault = "the answer has no end"
 
     def feed_eof(self) -> None:
         """The bot closed: the end of an answer without a length, else too early."""
@@ -93,8 +97,8 @@ class ResponseReader:
             self.body = self.body + chunk if self.body else chunk
 
     def on_message_complete(self) -> None:
-        if self.status < 200:  # 100 Continue and its like come before the answer
-            self.expect()
+        if self.status < 200:  # 100 Continue and its like come before the answer, and count for its limits
+            self._waiting, self._in_body = True, False
         elif not self.fault and self._parser is not None:
             self.done = True
             self.keep_alive = self._parser.should_keep_alive()
