@@ -18,6 +18,8 @@ from remediator.app import create_app
 from remediator.database import Database
 from remediator.services import VERSION
 from remediator.settings import Settings, SettingsError, describe, read_settings
+from remediator.store import Store
+from remediator.trail import faults
 from templates import TemplateError, load
 
 log = structlog.get_logger()
@@ -31,10 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.parse_args(arguments)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve the API and recover bots (the default)")
+    audit = commands.add_parser("audit", help="look after the audit trail")
+    audit.add_argument("action", choices=["verify"], help="find altered, removed or reordered rows")
+    command = parser.parse_args(arguments).command
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         settings = read_settings()
+        if command == "audit":
+            return asyncio.run(verify_audit(settings))
         load(settings.templates_dir)
         return asyncio.run(serve(settings))
     except (SettingsError, TemplateError) as error:
@@ -74,6 +82,19 @@ async def serve(settings: Settings) -> int:
     await server.serve(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1
+
+
+async def verify_audit(settings: Settings) -> int:
+    """Prints what is wrong with the trail; 0 if nothing is, 1 if something is."""
+    store = await Store.open(settings.database_url)
+    try:
+        async with store.read() as tx:
+            entries = await tx.audit_trail(bot=None, after=0, limit=sys.maxsize)
+            found = faults(entries, await tx.fact("audit_head") or "")
+    finally:
+        await store.close()
+    print("\n".join(found) or f"{len(entries)} rows, each as it was written")
+    return 1 if found else 0
 
 
 class _Server(uvicorn.Server):

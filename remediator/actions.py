@@ -5,7 +5,6 @@ carried out. What proves a cure is never in here: that is for the prober to see.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -49,15 +48,18 @@ class Action:
     def instance_id(self) -> str:
         return str(self.request["instance_id"])
 
+    def now(self) -> float:
+        return self.journal.store.clock()
+
 
 Do = Callable[[Action], Awaitable[Outcome]]
 
 
 async def restart(action: Action) -> Outcome:
     """`systemctl restart bot.service` by SSM; done when the command says that it succeeded."""
-    patience = action.deadline - time.time()
+    patience = action.deadline - action.now()
     command_id = await action.hands.aws.send_restart(
-        action.instance_id, str(action.request["comment"]), patience
+        action.instance_id, str(action.request["comment"]), patience, action.journal.lease.check
     )
     return await _await_restart(action, command_id)
 
@@ -65,7 +67,7 @@ async def restart(action: Action) -> Outcome:
 async def settle_restart(action: Action) -> Outcome:
     """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now."""
     while True:
-        seen_at = time.time()
+        seen_at = action.now()
         found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
         if found is not None:
             return await _await_restart(action, found)
@@ -87,14 +89,14 @@ async def _await_restart(action: Action, command_id: str) -> Outcome:
             if command.ended:
                 why = f"the restart ended as {command.status}, exit code {command.exit_code}"
                 return Failed(f"{why}: {command.output}" if command.output else why)
-        if time.time() >= action.deadline:
+        if action.now() >= action.deadline:
             return Failed("the restart was still running at its deadline")
         await asyncio.sleep(COMMAND_POLL)
 
 
 async def reboot(action: Action) -> Outcome:
     """RebootInstances. Asynchronous: the verification waits for another boot_id."""
-    await action.hands.aws.reboot(action.instance_id)
+    await action.hands.aws.reboot(action.instance_id, action.journal.lease.check)
     return Done({}, f"{action.instance_id} was told to reboot")
 
 
@@ -109,7 +111,7 @@ async def settle_reboot(action: Action) -> Outcome:
         look = await action.hands.prober.look(action.bot.target())
         if look.boot_id is not None and before is not None and look.boot_id != before:
             return Done({}, "settled: the bot has a new boot_id")
-        if time.time() >= action.deadline:
+        if action.now() >= action.deadline:
             if look.healthy:
                 return Failed("settled: it was not rebooted, and is healthy without")
             if look.boot_id is not None and look.boot_id == before:
@@ -140,7 +142,7 @@ async def redeploy(action: Action) -> Outcome:
             except AwsError as error:
                 if error.kind != "gone":
                     raise
-            await action.hands.aws.terminate(request["instance_id"])
+            await action.hands.aws.terminate(request["instance_id"], journal.lease.check)
         return Done({}, f"{request['instance_id'] or 'no instance'} terminated")
 
     retired = await journal.step("retired", retire, request={"instance_id": action.instance_id})

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from remediator import alerts, metrics, views
+from remediator.controls import Controls, actor_of, unknown
 from remediator.dashboard import dashboard
 from remediator.deploy import render
 from remediator.errors import RequestError
@@ -26,7 +27,7 @@ from remediator.requests import (
     read_json,
     read_number,
 )
-from remediator.services import VERSION, Services
+from remediator.services import VERSION
 from remediator.store import Transaction
 from templates import BotTemplate
 
@@ -34,8 +35,8 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
-    services: Services
+class Api(Controls):
+    """With what people can say to the machine; see there."""
 
     async def health(self, _: Request) -> Response:
         """Status, version, and how many bots and deployments there are."""
@@ -64,7 +65,7 @@ class Api:
         async with services.store.write() as tx:
             run = await self._reserve(tx, asked, template, run_id)
             await tx.audit(
-                "deploy.asked", bot=run.bot, run_id=run.id, actor=_actor(request), template=template.name
+                "deploy.asked", bot=run.bot, run_id=run.id, actor=actor_of(request), template=template.name
             )
         token = asked.telegram_token.get_secret_value()
 
@@ -73,11 +74,11 @@ class Api:
             return Done({}, "in SSM Parameter Store, as a SecureString")
 
         try:
-            stored = await Journal(services.store, run).step(
+            stored = await Journal(services.store, run, services.store.lease(run)).step(
                 "token", store_token, request={"since": run.created_at}
             )
         finally:
-            services.engine.wake(run.id)  # where there is no token, it takes back what was reserved
+            services.engine.drive(run)  # where there is no token, it takes back what was reserved
         if isinstance(stored, Failed):
             raise RequestError(
                 502,
@@ -126,15 +127,16 @@ class Api:
                 config_sha=config_sha,
                 boot_id=None,
                 started_at=None,
+                zone="",
                 quarantined_at=None,
                 quarantine_reason=None,
+                attempts_from=0,
                 created_at=tx.now,
                 updated_at=tx.now,
             )
         )
         run = Run(run_id, "deploy", asked.bot_name, "manual", "", "running", "under way", "", tx.now, None)
-        await tx.add_run(run)
-        return run
+        return await tx.add_run(run)
 
     async def show_deployment(self, request: Request) -> Response:
         """A deployment's status, and every step with its times."""
@@ -143,7 +145,7 @@ class Api:
             run = await tx.run(run_id)
             steps = await tx.steps(run_id)
         if run is None or run.kind != "deploy":
-            raise _unknown("deploymentId", run_id, "GET /dashboard lists the recent ones")
+            raise unknown("deploymentId", run_id, "GET /dashboard lists the recent ones")
         return JSONResponse(views.deployment(run, steps))
 
     async def recover(self, request: Request) -> Response:
@@ -155,11 +157,11 @@ class Api:
             async with self.services.store.write() as tx:
                 run = await self._manual_run(tx, name, asked)
                 await tx.audit(
-                    "recover.asked", bot=name, run_id=run.id, actor=_actor(request), method=asked.method
+                    "recover.asked", bot=name, run_id=run.id, actor=actor_of(request), method=asked.method
                 )
         except IntegrityError:
             raise RequestError(409, f"a run of {name!r} has just begun", field="botId") from None
-        self.services.engine.wake(run.id)
+        self.services.engine.drive(run)
         if patience:
             await self.services.engine.wait(run.id, patience)
         view = await self._recovery(run.id)
@@ -169,7 +171,7 @@ class Api:
     async def _manual_run(self, tx: Transaction, name: str, asked: RecoverRequest) -> Run:
         bot = await tx.bot(name)
         if bot is None:
-            raise _unknown("botId", name, "GET /sd lists the bots")
+            raise unknown("botId", name, "GET /sd lists the bots")
         active = await tx.active_run(name)
         if active is not None:
             path = "deploy" if active.kind == "deploy" else "recover"
@@ -181,8 +183,7 @@ class Api:
             )
         run_id, reason = "rec-" + secrets.token_hex(8), f"{asked.method} was asked for"
         run = Run(run_id, "recover", name, "manual", asked.method, "running", reason, "", tx.now, None)
-        await tx.add_run(run)
-        return run
+        return await tx.add_run(run)
 
     async def show_recovery(self, request: Request) -> Response:
         """A recovery: its attempts, and every gate's verdict."""
@@ -192,7 +193,7 @@ class Api:
         async with self.services.store.read() as tx:
             run = await tx.run(run_id)
             if run is None or run.kind != "recover":
-                raise _unknown("recoveryId", run_id, "GET /dashboard lists the recent ones")
+                raise unknown("recoveryId", run_id, "GET /dashboard lists the recent ones")
             return views.recovery(
                 run, await tx.steps(run_id), await tx.verdicts(run_id), await tx.alerts_of(run_id)
             )
@@ -201,10 +202,13 @@ class Api:
         """Alertmanager's webhook, version 4. A 2xx means that the alerts are on disk."""
         webhook = alerts.parse(await read_json(request, ALERTS_LIMIT))
         services = self.services
-        concerned = await take_in(services.store, webhook, services.metrics, services.settings.relapse_after)
-        for run_id in concerned:
+        taken = await take_in(services.store, webhook, services.metrics, services.settings.relapse_after)
+        for run in taken.started:
+            services.engine.drive(run)
+        for run_id in taken.concerned:
             services.engine.wake(run_id)
-        return JSONResponse({"accepted": len(webhook.alerts), "recoveries": sorted(concerned)})
+        recoveries = sorted({run.id for run in taken.started} | taken.concerned)
+        return JSONResponse({"accepted": len(webhook.alerts), "recoveries": recoveries})
 
     async def audit(self, request: Request) -> Response:
         """The audit trail, oldest first; without `after`, the newest entries."""
@@ -252,11 +256,3 @@ class _State(Collector):
         managed = metrics.family(metrics.MANAGED, [])
         managed.add_metric([], sum(bot.state == "active" for bot in self.bots))
         yield managed
-
-
-def _unknown(field: str, value: str, remedy: str) -> RequestError:
-    return RequestError(404, f"there is no {value[:80]!r}", field=field, remedy=remedy)
-
-
-def _actor(request: Request) -> str:
-    return f"api:{request.client.host if request.client else 'unknown'}"

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from remediator import views
-from remediator.gates import storm
 from remediator.prometheus import PrometheusError
 from remediator.services import Services
 
@@ -57,19 +56,18 @@ def _bands(total: int, scores: Iterable[float]) -> dict[str, int]:
 
 def _storm(services: Services) -> dict[str, Any]:
     """What the fleet gate saw when it last looked; it looks only when a recovery asks, or in a storm."""
-    limits = services.recovery.limits
-    shown: dict[str, Any] = {"active": False, "limit": limits.fleet_max_ratio, "reason": ""}
-    if services.prober.last_census is None:
-        return shown | {"unhealthy": None, "total": None, "ratio": None, "seen_at": None}
-    at, fleet = services.prober.last_census
-    if storm(fleet, limits):
-        shown["active"] = True
+    limits, storm, fleet = services.recovery.limits, services.recovery.storm, services.prober.last_census
+    shown: dict[str, Any] = {"active": storm.active, "limit": limits.fleet_max_ratio, "reason": ""}
+    if fleet is None:
+        return shown | {"unhealthy": None, "total": None, "ratio": None}
+    if storm.active:
+        shown["since"] = views.iso(storm.since)
         shown["reason"] = (
-            f"{fleet.unhealthy} of {fleet.probed} bots are ill, more than {limits.fleet_max_ratio:.0%}: "
-            "the cause is likely shared, so no bot is recovered automatically"
+            f"{fleet.unhealthy} of {fleet.probed} bots are ill, limit: {limits.fleet_max_ratio:.0%}; "
+            "the cause is likely shared, so no bot is recovered automatically until the fleet has been "
+            f"within its limit for {limits.storm_cooldown:g} s (last over it: {views.iso(storm.over_at)})"
         )
-    seen = {"unhealthy": fleet.unhealthy, "total": fleet.total, "ratio": fleet.ratio}
-    return shown | seen | {"seen_at": views.iso(at)}
+    return shown | {"unhealthy": fleet.unhealthy, "total": fleet.total, "ratio": fleet.ratio}
 
 
 async def _from_prometheus(services: Services, now: float) -> tuple[dict[str, float], dict[str, Any]]:

@@ -1,21 +1,34 @@
-"""The database itself: connections, the one-process lock, migrations. What is kept in it is `store.py`."""
+"""The database itself: connections, locks, migrations. What is kept in it is `store.py`.
+
+One writer at a time, on both databases. SQLite: one process, held by a file lock, and BEGIN IMMEDIATE.
+PostgreSQL: any number of replicas, and an advisory lock that ends with its transaction. That makes every
+limit exact without a word about isolation levels, and a few hundred short transactions a second are plenty.
+"""
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from remediator.settings import SettingsError
+
+WRITER: Final = 0x626F74  # key of the advisory lock, "bot"
+MIGRATION: Final = WRITER + 1
+# A replica that is frozen inside a transaction would keep every other from writing: the server ends it.
+FROZEN_AFTER: Final = "5s"
+PATIENCE: Final = 15.0  # seconds for one statement
+REMEDY: Final = "use sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
 class DatabaseLock:
@@ -47,41 +60,45 @@ class DatabaseLock:
 
 
 class Database:
-    """Transactions. A writer takes SQLite's write lock at once: a deferred begin would fail half way."""
+    """Transactions on either database, and the clock they go by."""
 
-    def __init__(self, engine: AsyncEngine, lock: DatabaseLock) -> None:
-        self._engine, self._lock = engine, lock
+    def __init__(self, engine: AsyncEngine, lock: DatabaseLock | None, clock: Callable[[], float]) -> None:
+        self._engine, self._lock, self._clock = engine, lock, clock
         self._writer = asyncio.Lock()
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process can be at work on it."""
+        return self._lock is not None
+
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Lock, connect, migrate. SettingsError where the URL cannot be used."""
-        try:
-            parsed = make_url(url)
-        except ArgumentError:
-            raise SettingsError(
-                "BOT_REMEDIATOR_DATABASE_URL: is no database URL; use sqlite+aiosqlite:///PATH"
-            ) from None
-        if parsed.drivername != "sqlite+aiosqlite" or not parsed.database:
-            raise SettingsError(
-                f"BOT_REMEDIATOR_DATABASE_URL: {parsed.drivername} is not supported; "
-                "use sqlite+aiosqlite:///PATH"
+    async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
+        """Lock, connect, migrate. SettingsError where the URL cannot be used. `clock` is SQLite's."""
+        parsed = _parsed(url)
+        if parsed.get_backend_name() == "sqlite":
+            lock = DatabaseLock(Path(parsed.database or ""))
+            engine = create_async_engine(parsed)
+            event.listen(engine.sync_engine, "connect", _configure)
+            event.listen(engine.sync_engine, "begin", _begin)
+        else:
+            lock = None
+            settings = {"idle_in_transaction_session_timeout": FROZEN_AFTER, "application_name": "remediator"}
+            engine = create_async_engine(
+                parsed,
+                pool_pre_ping=True,
+                connect_args={"command_timeout": PATIENCE, "timeout": PATIENCE, "server_settings": settings},
             )
-        lock = DatabaseLock(Path(parsed.database))
-        engine = create_async_engine(parsed)
-        event.listen(engine.sync_engine, "connect", _configure)
-        event.listen(engine.sync_engine, "begin", _begin)
-        database = cls(engine, lock)
+        database = cls(engine, lock, clock)
         try:
             async with engine.connect() as connection:
                 await connection.run_sync(_migrate)
         except BaseException as error:
             await database.close()
-            if isinstance(error, SQLAlchemyError | CommandError):
+            if isinstance(error, SQLAlchemyError | CommandError | OSError):
                 raise SettingsError(
-                    f"BOT_REMEDIATOR_DATABASE_URL: {parsed.database} cannot be used: "
-                    f"{str(error).splitlines()[0]}; see that it is a database of this release or an older "
-                    "one, writable by this user, on a disk that is not full"
+                    f"BOT_REMEDIATOR_DATABASE_URL: {_place(parsed)} cannot be used: {_short(error)}; "
+                    "see that it is a database of this release or an older one, that this user may write "
+                    "to it, and that its disk is not full"
                 ) from None
             raise
         return database
@@ -89,6 +106,8 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         async with self._writer, self._engine.begin() as connection:
+            if not self.alone:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER})
             yield connection
 
     @asynccontextmanager
@@ -96,9 +115,41 @@ class Database:
         async with self._engine.connect() as connection:
             yield await connection.execution_options(readonly=True)
 
+    async def now(self, connection: AsyncConnection) -> float:
+        """Unix seconds. PostgreSQL's own, so that replicas with other ideas of the time agree."""
+        if self.alone:
+            return self._clock()
+        found = await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
+        return float(found.scalar_one())
+
     async def close(self) -> None:
         await self._engine.dispose()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(f"BOT_REMEDIATOR_DATABASE_URL: is no database URL; {REMEDY}") from None
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+asyncpg"):
+        return parsed.set(drivername="postgresql+asyncpg")
+    if parsed.drivername in ("sqlite", "sqlite+aiosqlite") and parsed.database:
+        return parsed.set(drivername="sqlite+aiosqlite")
+    raise SettingsError(f"BOT_REMEDIATOR_DATABASE_URL: {parsed.drivername} is not supported; {REMEDY}")
+
+
+def _place(url: URL) -> str:
+    """Where it is, without the password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return f"{url.database} on {url.host}:{url.port or 5432}"
+
+
+def _short(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
 
 
 def _configure(connection: Any, _: object) -> None:
@@ -115,6 +166,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
+    """To the newest schema. Replicas that start together take turns."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from remediator.cloudinit import user_data
 from remediator.ec2 import MANAGED, Aws, AwsError, Instance, token_parameter
 from remediator.journal import Done, Failed, Journal, Outcome
+from remediator.lease import Lease
 from remediator.model import Bot, Ended, Run
 from remediator.observer import InstanceObserver
 from remediator.prober import Look, Prober
@@ -112,7 +112,7 @@ class Launcher:
         deadline = (await journal.steps())["launch"].intended_at + self.settings.redeploy_timeout
 
         async def wait_running(_: Mapping[str, Any]) -> Outcome:
-            return await self._running(instance_id, deadline)
+            return await self._running(instance_id, deadline - journal.store.clock())
 
         running = await journal.step("running", wait_running)
         if isinstance(running, Failed):
@@ -120,17 +120,17 @@ class Launcher:
         address: str = running.result["address"]
 
         async def wait_healthy(_: Mapping[str, Any]) -> Outcome:
-            return await self._healthy(bot, address, deadline)
+            return await self._healthy(bot, address, deadline - journal.store.clock())
 
         healthy = await journal.step("healthy", wait_healthy)
         if isinstance(healthy, Failed):
             return healthy
-        return Done({**healthy.result, "instance_id": instance_id, "address": address})
+        up = {"instance_id": instance_id, **running.result}
+        return Done({**healthy.result, **up})
 
-    async def _running(self, instance_id: str, deadline: float) -> Outcome:
-        patience = max(0.0, deadline - time.time())
+    async def _running(self, instance_id: str, patience: float) -> Outcome:
         ended = ("running", "terminated", "shutting-down", "stopped", "stopping")
-        found = await self.observer.wait_for(instance_id, ended, time.monotonic() + patience)
+        found = await self.observer.wait_for(instance_id, ended, patience)
         if isinstance(found, AwsError):
             return Failed(str(found), denied=found.kind == "denied")
         if found is None:
@@ -140,20 +140,20 @@ class Launcher:
         address = self._address(found)
         if not address:
             return Failed(f"{instance_id} has no {self.settings.address} address")
-        return Done({"address": address}, f"{instance_id} at {address}")
+        return Done({"address": address, "zone": found.zone}, f"{instance_id} at {address}")
 
     def _address(self, instance: Instance) -> str:
         wants_public = self.settings.address == "public"
         return instance.public_address if wants_public else instance.private_address
 
-    async def _healthy(self, bot: Bot, host: str, deadline: float) -> Outcome:
+    async def _healthy(self, bot: Bot, host: str, patience: float) -> Outcome:
         def doubt(look: Look) -> str | None:
             if look.config_sha in (None, bot.config_sha):
                 return None
             return f"it runs configuration {look.config_sha}, not {bot.config_sha}"
 
         address = f"{host}:{bot.config['probe']['port']}"
-        healthy, look = await self.prober.verify(bot.target(address), deadline, doubt)
+        healthy, look = await self.prober.verify(bot.target(address), patience, doubt)
         if not healthy:
             return Failed(f"not healthy in {self.settings.redeploy_timeout:.0f} s: {look.seen}")
         return Done({"boot_id": look.boot_id, "started_at": look.started_at}, look.seen)
@@ -171,7 +171,7 @@ class Launcher:
                 if instance.tags.get(f"{TAG}:deployment") == journal.run.id
             ]
             for instance_id in ours:
-                await self.aws.terminate(instance_id)
+                await self.aws.terminate(instance_id, journal.lease.check)
             return Done({"instance_ids": ours}, f"{', '.join(ours) or 'no instance'} terminated: {why}")
 
         if "launch" not in await journal.steps():
@@ -186,11 +186,11 @@ class Launcher:
 
         async def put(request: Mapping[str, Any]) -> Outcome:
             await self.aws.tag(request["instance_id"], {f"{TAG}:role": "active"})
-            async with journal.store.write() as tx:
+            async with journal.store.hold(journal.lease) as tx:
                 await tx.change_bot(run.bot, state="active", **request)
             return Done({}, f"{request['instance_id']} at {request['address']}")
 
-        request = {key: result[key] for key in ("instance_id", "boot_id", "started_at")}
+        request = {key: result[key] for key in ("instance_id", "boot_id", "started_at", "zone")}
         return await journal.step(
             "registered", put, request=request | {"address": f"{result['address']}:{port}"}
         )
@@ -203,8 +203,8 @@ class Deployment:
     store: Store
     launcher: Launcher
 
-    async def run(self, run: Run, bot: Bot, _wake: asyncio.Event) -> Ended:
-        journal = Journal(self.store, run)
+    async def run(self, run: Run, bot: Bot, lease: Lease, _wake: asyncio.Event) -> Ended:
+        journal = Journal(self.store, run, lease)
         outcome = await self._deploy(journal, bot)
         if isinstance(outcome, Done):
             return Ended("deployed", outcome.detail)

@@ -50,6 +50,7 @@ _KINDS: Final[Mapping[Kind, str]] = {
 _KIND_OF: Final = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
 
 T = TypeVar("T")
+Guard = Callable[[], None]  # asked in the last moment before an effect; raises where it must not be
 
 
 class AwsError(Exception):
@@ -71,6 +72,7 @@ class Instance:
     public_address: str
     tags: Mapping[str, str]
     reason: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,31 +166,38 @@ class Aws:
         pairs: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
         await self._call("CreateTags", lambda: self._ec2.create_tags(Resources=[instance_id], Tags=pairs))
 
-    async def terminate(self, instance_id: str) -> None:
+    async def terminate(self, instance_id: str, guard: Guard) -> None:
         """Ask for the end of an instance of ours; one that is gone already is no error."""
+
+        def end() -> None:
+            guard()
+            self._ec2.terminate_instances(InstanceIds=[instance_id])
+
         try:
             await self._managed("TerminateInstances", instance_id)
-            await self._call(
-                "TerminateInstances", lambda: self._ec2.terminate_instances(InstanceIds=[instance_id])
-            )
+            await self._call("TerminateInstances", end)
         except AwsError as error:
             if error.kind != "gone":
                 raise
 
     # recovering
 
-    async def reboot(self, instance_id: str) -> None:
+    async def reboot(self, instance_id: str, guard: Guard) -> None:
         """RebootInstances is asynchronous: only the bot can prove it (a new boot_id)."""
-        await self._managed("RebootInstances", instance_id)
-        await self._call(
-            "RebootInstances", lambda: self._ec2_once.reboot_instances(InstanceIds=[instance_id])
-        )
 
-    async def send_restart(self, instance_id: str, comment: str, patience: float) -> str:
+        def reboot() -> None:
+            guard()
+            self._ec2_once.reboot_instances(InstanceIds=[instance_id])
+
+        await self._managed("RebootInstances", instance_id)
+        await self._call("RebootInstances", reboot)
+
+    async def send_restart(self, instance_id: str, comment: str, patience: float, guard: Guard) -> str:
         """SendCommand with the restart document; its command id. `comment` finds it again after a crash."""
         await self._managed("SendCommand", instance_id)
 
         def send() -> str:
+            guard()
             answer = self._ssm_once.send_command(
                 DocumentName=RESTART_DOCUMENT,
                 InstanceIds=[instance_id],
@@ -292,6 +301,7 @@ def _instance(raw: Any) -> Instance:
         public_address=raw.get("PublicIpAddress") or "",
         tags={tag["Key"]: tag["Value"] for tag in raw.get("Tags", [])},
         reason=raw.get("StateReason", {}).get("Message", ""),
+        zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
     )
 
 

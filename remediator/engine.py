@@ -1,6 +1,6 @@
-"""Durable runs: one task a run, taken up again after every start until it has ended.
+"""Durable runs: one task a run, on one replica at a time, until it has ended.
 
-Everything a run has come to is in the store; a task holds nothing that its next start could miss.
+Everything a run has come to is in the store; a task holds nothing that its next owner could miss.
 """
 
 import asyncio
@@ -11,23 +11,27 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from remediator.lease import Lease, LeaseLostError
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
 from remediator.notify import Notifier
-from remediator.store import Store
+from remediator.store import Store, Transaction
 from remediator.words import message
 
 log = structlog.get_logger()
 
 STUMBLE_PAUSE: Final = 2.0  # seconds before a run whose task failed is taken up again
 MOST_STUMBLES: Final = 10  # over faults of our own, until a recovery is handed to a person
+CLAIMED_AT_ONCE: Final = 100
+POLL: Final = 0.5  # seconds between two looks at a run that another replica drives
 
 # Drives a run to its end. The event is set when something happened that concerns the run.
-Runner = Callable[[Run, Bot, asyncio.Event], Awaitable[Ended]]
+Runner = Callable[[Run, Bot, Lease, asyncio.Event], Awaitable[Ended]]
 
 
 @dataclass
 class _Task:
+    lease: Lease
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -40,39 +44,90 @@ class Engine:
     notifier: Notifier
     metrics: Metrics
     public_url: str
+    nudged: int  # runs that are told when a place may have become free
     _tasks: dict[str, _Task] = field(default_factory=dict)
+    _keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take up every run that has not ended."""
-        async with self.store.read() as tx:
-            unfinished = await tx.active_runs()
-        for run in unfinished:
-            log.info("run resumed", run=run.id, kind=run.kind, bot=run.bot, tier=run.tier)
-            self.wake(run.id)
+        """Take up every run that is free to be taken, and from now on whatever becomes so."""
+        await self._claim()
+        self._keeper = asyncio.create_task(self._keep(), name="leases")
 
     async def stop(self) -> None:
-        """Let go of every run where it stands; the next start takes it up from there."""
-        tasks = [item.task for item in self._tasks.values() if item.task is not None]
-        for task in tasks:
+        """Let go of every run where it stands; the next start, or another replica, takes it up from there."""
+        tasks = [self._keeper, *(item.task for item in self._tasks.values())]
+        held = [item.lease for item in self._tasks.values()]
+        for task in filter(None, tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+        try:
+            async with self.store.write() as tx:
+                await tx.release([lease.run_id for lease in held])
+        except SQLAlchemyError as error:
+            log.warning("leases not given back; they end by themselves", error=str(error).splitlines()[0])
+
+    def drive(self, run: Run) -> None:
+        """Start the task of a run that this replica has just begun or claimed."""
+        item = self._tasks[run.id] = _Task(self.store.lease(run))
+        item.task = asyncio.create_task(self._serve(run.id, item), name=run.id)
 
     def wake(self, run_id: str) -> None:
-        """Start the run's task, or tell it that something happened."""
+        """Something happened that concerns the run. Another replica's sees it when it next asks its gates."""
         item = self._tasks.get(run_id)
-        if item is None:
-            item = self._tasks[run_id] = _Task()
-            item.task = asyncio.create_task(self._serve(run_id, item), name=run_id)
-        item.wake.set()
+        if item is not None:
+            item.wake.set()
 
     async def wait(self, run_id: str, seconds: float) -> None:
         """Until the run has ended, or that long."""
         item = self._tasks.get(run_id)
+        deadline = asyncio.get_running_loop().time() + seconds
         if item is not None:
             try:
                 await asyncio.wait_for(item.ended.wait(), seconds)
             except TimeoutError:
                 return
+        while asyncio.get_running_loop().time() < deadline:
+            async with self.store.read() as tx:
+                run = await tx.run(run_id)
+            if run is None or run.finished_at is not None:
+                return
+            await asyncio.sleep(POLL)
+
+    # leases
+
+    async def _keep(self) -> None:
+        """Hold on to what has a live task, and take over what nobody holds any more."""
+        while True:
+            await asyncio.sleep(self.store.lease_seconds / 4)
+            try:
+                await self._beat()
+                await self._claim()
+            except Exception as error:  # the boundary of this task: leases that run out are found again
+                log.warning("leases not held on", error=str(error).splitlines()[0])
+
+    async def _beat(self) -> None:
+        if not self._tasks:
+            return
+        began = self.store.monotonic()
+        async with self.store.write() as tx:
+            mine = await tx.beat(list(self._tasks))
+        for run_id, item in list(self._tasks.items()):
+            if mine.get(run_id) == item.lease.fence:
+                item.lease.held_until = began + self.store.lease_seconds
+            elif not item.ended.is_set() and item.task is not None:
+                item.task.cancel()
+
+    async def _claim(self) -> None:
+        async with self.store.write() as tx:
+            claimed = await tx.claim(alone=self.store.alone, limit=CLAIMED_AT_ONCE)
+        for run in claimed:
+            stale = self._tasks.pop(run.id, None)
+            if stale is not None and stale.task is not None:
+                stale.task.cancel()
+            log.info("run taken up", run=run.id, kind=run.kind, bot=run.bot, tier=run.tier, fence=run.fence)
+            self.drive(run)
+
+    # one run
 
     async def _serve(self, run_id: str, item: _Task) -> None:
         """The boundary of the service: whatever goes wrong in here, no run is lost by it.
@@ -81,17 +136,23 @@ class Engine:
         must not hold a bot and a place in the in-flight cap for ever: a person is asked.
         """
         stumbles, ended = 0, False
-        while not ended:
-            try:
-                ended = await self._drive(run_id, item.wake, stumbles)
-            except Exception as error:
-                stumbles += not isinstance(error, SQLAlchemyError)
-                log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
-                await asyncio.sleep(STUMBLE_PAUSE)
-        item.ended.set()
-        del self._tasks[run_id]
+        try:
+            while not ended:
+                try:
+                    ended = await self._drive(run_id, item, stumbles)
+                except LeaseLostError:
+                    log.warning("run left to another replica", run=run_id)
+                    return
+                except Exception as error:
+                    stumbles += not isinstance(error, SQLAlchemyError)
+                    log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
+                    await asyncio.sleep(STUMBLE_PAUSE)
+        finally:
+            item.ended.set()
+            if self._tasks.get(run_id) is item:
+                del self._tasks[run_id]
 
-    async def _drive(self, run_id: str, wake: asyncio.Event, stumbles: int) -> bool:
+    async def _drive(self, run_id: str, item: _Task, stumbles: int) -> bool:
         """Whether the run has ended."""
         async with self.store.read() as tx:
             run = await tx.run(run_id)
@@ -99,34 +160,42 @@ class Engine:
         if run is None or run.finished_at is not None:
             return True
         if bot is None:
-            return await self._finish(run, Ended("cancelled", "the bot is no longer in the registry"))
-        if run.kind == "recover" and stumbles >= MOST_STUMBLES:
-            return await self._finish(run, Ended("escalated", "a fault of this service: its log says more"))
-        return await self._finish(run, await self.runners[run.kind](run, bot, wake))
+            ended = Ended("cancelled", "the bot is no longer in the registry")
+        elif run.kind == "recover" and stumbles >= MOST_STUMBLES:
+            ended = Ended("escalated", "a fault of this service: its log says more")
+        else:
+            ended = await self.runners[run.kind](run, bot, item.lease, item.wake)
+        return await self._finish(run, item.lease, ended)
 
-    async def _finish(self, run: Run, ended: Ended) -> bool:
+    async def _finish(self, run: Run, lease: Lease, ended: Ended) -> bool:
         """The end of a run, what it means for the bot, and what people are told: one transaction.
 
         False where an alert joined the run after it was found that all of its alerts are resolved.
         """
         outcome, why = ended.outcome, ended.why
-        async with self.store.write() as tx:
+        async with self.store.hold(lease) as tx:
             now = tx.now
             if outcome == "resolved" and any(one.status == "firing" for one in await tx.alerts_of(run.id)):
                 return False
             await tx.change_run(run.id, status=outcome, reason=why, finished_at=now)
             await tx.audit(f"run.{outcome}", bot=run.bot, run_id=run.id, kind=run.kind, why=why)
-            if outcome == "escalated":
-                await tx.change_bot(run.bot, quarantined_at=now, quarantine_reason=why)
-            elif outcome == "recovered":
-                await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
-            elif outcome == "failed":
-                await tx.remove_bot(run.bot)
+            await self._mark_bot(tx, run, ended)
             text = message(run, outcome, why, now - run.created_at, self.public_url)
             if text:
                 await tx.notify(run.id, text)
+            waiting = await tx.blocked(self.nudged)
         self.metrics.runs.labels(run.kind, outcome).inc()
         self.metrics.duration.labels(run.kind).observe(now - run.created_at)
         self.notifier.wake()
+        for other in waiting:
+            self.wake(other.id)
         log.info("run ended", run=run.id, kind=run.kind, bot=run.bot, outcome=outcome, why=why)
         return True
+
+    async def _mark_bot(self, tx: Transaction, run: Run, ended: Ended) -> None:
+        if ended.outcome == "escalated":
+            await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.why)
+        elif ended.outcome == "recovered":
+            await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
+        elif ended.outcome == "failed":
+            await tx.remove_bot(run.bot)

@@ -1,21 +1,32 @@
 """Alerts in: kept, and turned into runs, in the transaction that the 2xx stands for."""
 
+from dataclasses import dataclass, field
+
 import structlog
 
 from remediator.alerts import Alert, Ignore, Join, Start, Webhook, decide
 from remediator.metrics import Metrics
 from remediator.model import Run, StoredAlert
 from remediator.store import Store, Transaction
+from remediator.words import truncated
 
 log = structlog.get_logger()
 
 
-async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_after: float) -> set[str]:
-    """Keep every alert and start what is due. Gives the ids of the runs that should hear of it.
+@dataclass
+class Taken:
+    """What follows from a payload: runs that were begun, and those that should hear of it."""
+
+    started: list[Run] = field(default_factory=list)
+    concerned: set[str] = field(default_factory=set)
+
+
+async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_after: float) -> Taken:
+    """Keep every alert and begin what is due.
 
     Whatever is resent, reordered or sent by two Alertmanagers finds what its twin left behind.
     """
-    concerned: set[str] = set()
+    taken = Taken()
     ignored: list[tuple[StoredAlert, str]] = []
     async with store.write() as tx:
         for alert in webhook.alerts:
@@ -23,11 +34,14 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
             if news:
                 await _audit(tx, alert)
             if kept.status == "firing":
-                reason = await _firing(tx, alert, kept, relapse_after, concerned)
+                reason = await _firing(tx, alert, kept, relapse_after, taken)
                 if reason:
                     ignored.append((kept, reason))
             elif kept.run_id is not None:
-                concerned.add(kept.run_id)
+                taken.concerned.add(kept.run_id)
+        if webhook.truncated:
+            await tx.notify("", truncated(webhook.truncated))
+            await tx.audit("alerts.truncated", actor="alertmanager", count=webhook.truncated)
     for alert in webhook.alerts:
         metrics.alerts.labels(alert.status).inc()
     for kept, reason in ignored:
@@ -37,11 +51,11 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
     if webhook.truncated:
         metrics.truncated.inc(webhook.truncated)
         log.error("alerts were left out", count=webhook.truncated, remedy="set max_alerts: 0")
-    return concerned
+    return taken
 
 
 async def _firing(
-    tx: Transaction, alert: Alert, kept: StoredAlert, relapse_after: float, concerned: set[str]
+    tx: Transaction, alert: Alert, kept: StoredAlert, relapse_after: float, taken: Taken
 ) -> str:
     """Why nothing follows from it; empty if it belongs to a run."""
     bot = await tx.bot(alert.bot)
@@ -66,13 +80,12 @@ async def _firing(
             return ""
         case Start(run_id):
             if await tx.run(run_id) is None:
-                await _start(tx, alert, run_id)
+                taken.started.append(await _start(tx, alert, run_id))
             await tx.change_alert(kept, run_id=run_id, ignored="")
-            concerned.add(run_id)
             return ""
 
 
-async def _start(tx: Transaction, alert: Alert, run_id: str) -> None:
+async def _start(tx: Transaction, alert: Alert, run_id: str) -> Run:
     run = Run(
         id=run_id,
         kind="recover",
@@ -85,9 +98,10 @@ async def _start(tx: Transaction, alert: Alert, run_id: str) -> None:
         created_at=tx.now,
         finished_at=None,
     )
-    await tx.add_run(run)
+    run = await tx.add_run(run)
     await tx.audit("run.started", bot=alert.bot, run_id=run_id, actor="alertmanager", alert=alert.name)
     log.info("run started", run=run_id, bot=alert.bot, alert=alert.name)
+    return run
 
 
 async def _audit(tx: Transaction, alert: Alert) -> None:

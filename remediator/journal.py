@@ -6,7 +6,6 @@ settled by looking at the effect, or done again where that is harmless.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -15,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from remediator.ec2 import AwsError
+from remediator.lease import Lease
 from remediator.model import Run, Step, StepState
 from remediator.store import Store
 
@@ -39,35 +39,13 @@ Outcome = Done | Failed
 Effect = Callable[[Mapping[str, Any]], Awaitable[Outcome]]
 
 
-async def attempt(
-    effect: Effect, settle: Effect | None, request: Mapping[str, Any], *, deadline: float = 0
-) -> Outcome:
-    """Do it, with patience for an AWS that is away. What may have been done is settled, not repeated.
-
-    Without `settle` the effect is one that is harmless to repeat. It is tried for as long as BACKOFF lasts,
-    and until `deadline` (Unix time): the next tier asks the same AWS, so there is nothing to hurry to.
-    """
-    for tries, pause in enumerate(chain(BACKOFF, repeat(BACKOFF[-1]))):
-        try:
-            return await effect(request)
-        except AwsError as error:
-            if error.kind == "in_doubt" and settle is not None:
-                return await attempt(settle, None, request, deadline=deadline)
-            if error.kind not in ("unavailable", "in_doubt"):
-                return Failed(str(error), denied=error.kind == "denied")
-            if tries >= len(BACKOFF) and time.time() >= deadline:
-                return Failed(str(error))
-            log.warning("aws is away", error=str(error), next_try_seconds=pause)
-            await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
-
-
 @dataclass(frozen=True, slots=True)
 class Journal:
     """The steps of one run."""
 
     store: Store
     run: Run
+    lease: Lease
 
     async def steps(self) -> dict[str, Step]:
         async with self.store.read() as tx:
@@ -88,18 +66,41 @@ class Journal:
         if begun is not None and begun.state == "failed":
             return Failed(begun.detail, denied=bool(begun.result.get("denied")))
         if begun is None:
-            async with self.store.write() as tx:
+            async with self.store.hold(self.lease) as tx:
                 await tx.intend(self.run.id, name, request or {})
                 await tx.audit("step.intended", bot=self.run.bot, run_id=self.run.id, step=name)
-            outcome = await attempt(effect, settle, request or {})
+            outcome = await self.attempt(effect, settle, request or {})
         else:
-            outcome = await attempt(settle or effect, None, begun.request)
+            outcome = await self.attempt(settle or effect, None, begun.request)
         await self.finish(name, outcome, "done")
         return outcome
 
+    async def attempt(
+        self, effect: Effect, settle: Effect | None, request: Mapping[str, Any], *, deadline: float = 0
+    ) -> Outcome:
+        """Do it, with patience for an AWS that is away. What may have been done is settled, not repeated.
+
+        Without `settle` the effect is one that is harmless to repeat. It is tried for as long as BACKOFF
+        lasts, and until `deadline` (Unix time): the next tier asks the same AWS, so nothing is to be won.
+        """
+        for tries, pause in enumerate(chain(BACKOFF, repeat(BACKOFF[-1]))):
+            try:
+                self.lease.check()
+                return await effect(request)
+            except AwsError as error:
+                if error.kind == "in_doubt" and settle is not None:
+                    return await self.attempt(settle, None, request, deadline=deadline)
+                if error.kind not in ("unavailable", "in_doubt"):
+                    return Failed(str(error), denied=error.kind == "denied")
+                if tries >= len(BACKOFF) and self.store.clock() >= deadline:
+                    return Failed(str(error))
+                log.warning("aws is away", error=str(error), next_try_seconds=pause)
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
     async def finish(self, name: str, outcome: Outcome, state: StepState) -> None:
         """Write what came of it: `state` if it was done."""
-        async with self.store.write() as tx:
+        async with self.store.hold(self.lease) as tx:
             ended: dict[str, Any]
             if isinstance(outcome, Done):
                 ended = {"state": state, "result": dict(outcome.result), "detail": outcome.detail}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from remediator.model import Tier
+from remediator.model import StepState, Tier
 
 TIERS: Final[tuple[Tier, ...]] = ("restart", "reboot", "redeploy")
 
@@ -14,7 +14,7 @@ class Attempt:
     """A tier tried in this run. `intended`: begun, and we cannot yet say whether it was done."""
 
     tier: Tier
-    state: Literal["intended", "acted", "cured", "not_cured", "failed"]
+    state: StepState
     acted_at: float | None = None
     why: str = ""
     denied: bool = False  # we are not allowed to, or asked wrongly: a harder tier would be as well

@@ -16,10 +16,10 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 
 TIERS: Final = ("restart", "reboot", "redeploy")
-RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled")
+RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
-GATES: Final = ("fleet", "in_flight")
+GATES: Final = ("paused", "silenced", "sight", "fleet", "in_flight", "rate", "mode")
 IGNORED: Final = (
     "no_auto_remediation",
     "no_bot_label",

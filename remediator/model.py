@@ -8,7 +8,7 @@ from exporter.targets import Target
 
 Tier = Literal["restart", "reboot", "redeploy"]
 RunKind = Literal["recover", "deploy"]
-StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed"]
+StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed", "shadowed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,10 @@ class Bot:
     config_sha: str
     boot_id: str | None
     started_at: str | None
+    zone: str
     quarantined_at: float | None
     quarantine_reason: str | None
+    attempts_from: float
     created_at: float
     updated_at: float
 
@@ -55,13 +57,19 @@ class Run:
     tier: str
     created_at: float
     finished_at: float | None
+    owner: str | None = None
+    lease_until: float | None = None
+    fence: int = 0
+    cancel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a run ended, and why."""
 
-    outcome: Literal["recovered", "unneeded", "resolved", "escalated", "cancelled", "deployed", "failed"]
+    outcome: Literal[
+        "recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed", "deployed", "failed"
+    ]
     why: str
 
 
@@ -115,6 +123,36 @@ class AuditEntry:
     bot: str
     run_id: str
     detail: Mapping[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A pause or a maintenance window."""
+
+    id: int
+    scope: Literal["fleet", "template", "environment", "bot"]
+    name: str
+    reason: str
+    actor: str
+    starts_at: float
+    ends_at: float | None
+
+    def covers(self, bot: Bot, now: float) -> bool:
+        if now < self.starts_at or (self.ends_at is not None and now >= self.ends_at):
+            return False
+        names = {"template": bot.template, "environment": bot.environment, "bot": bot.name}
+        return self.scope == "fleet" or names[self.scope] == self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    run_id: str
+    tier: str
+    asked_at: float
+    expires_at: float
+    decision: Literal["", "yes", "no"]
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)

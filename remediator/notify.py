@@ -1,8 +1,9 @@
 """Messages to people, by Telegram. What is to be said is on disk first and is said until it was heard."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import structlog
@@ -16,6 +17,8 @@ log = structlog.get_logger()
 
 LONGEST: Final = 4096  # characters of a Telegram message (Bot API: sendMessage)
 PATIENCE: Final = aiohttp.ClientTimeout(total=15)
+LOOK_EVERY: Final = 2.0  # seconds between two looks for what other runs and replicas left
+TURN: Final = 60.0  # seconds for which one replica alone sends
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 GIVE_UP_AFTER: Final = 20  # refusals, about a quarter of an hour; the message stays in the audit trail
@@ -48,6 +51,24 @@ class Telegram:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Answer(f"Telegram could not be reached: {type(error).__name__}")
 
+    async def updates(
+        self, session: aiohttp.ClientSession, offset: int, seconds: int
+    ) -> list[dict[str, Any]] | None:
+        """What was written to us since `offset`, waiting up to `seconds` for it; None: it cannot be had."""
+        url = f"{self.api_url.rstrip('/')}/bot{self.token.get_secret_value()}/getUpdates"
+        query = {"offset": str(offset), "timeout": str(seconds), "allowed_updates": '["message"]'}
+        try:
+            patience = aiohttp.ClientTimeout(total=seconds + 10)
+            async with session.get(url, params=query, timeout=patience) as response:
+                if response.status != 200:
+                    log.warning("answers cannot be read", status=response.status)
+                    return None
+                found: list[dict[str, Any]] = (await response.json())["result"]
+                return found
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+            log.warning("answers cannot be read", error=type(error).__name__)
+            return None
+
 
 @dataclass
 class Notifier:
@@ -74,7 +95,8 @@ class Notifier:
                 delivered = False
             if delivered:
                 pause = FIRST_PAUSE
-                await self._wake.wait()
+                with contextlib.suppress(TimeoutError):  # another replica may leave some behind
+                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
             else:  # a new message makes no answer likelier, so it does not cut the pause short
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -86,6 +108,9 @@ class Notifier:
                 waiting = await tx.unsent()
             if not waiting:
                 return True
+            async with self.store.write() as tx:
+                if not await tx.turn("notifications", TURN):
+                    return True
             for notification in waiting:
                 if not await self._send(notification):
                     return False

@@ -1,7 +1,6 @@
 """One look at all our instances serves everybody who waits for one of them."""
 
 import asyncio
-import time
 from collections.abc import Container
 from dataclasses import dataclass, field
 
@@ -19,12 +18,13 @@ class InstanceObserver:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def wait_for(
-        self, instance_id: str, states: Container[str], deadline: float
+        self, instance_id: str, states: Container[str], patience: float
     ) -> Instance | AwsError | None:
-        """The instance once it is in one of the states; None (or the last fault of AWS) at the deadline.
+        """The instance once it is in one of the states; None (or the last fault of AWS) after `patience`.
 
-        `deadline` is on the monotonic clock. AWS being away for a while is waited out.
+        It is looked for once at least. AWS being away for a while is waited out.
         """
+        deadline = _now() + patience
         fault: AwsError | None = None
         while True:
             try:
@@ -36,13 +36,17 @@ class InstanceObserver:
                 if error.kind == "denied":
                     return error
                 fault = error
-            if time.monotonic() >= deadline:
+            if _now() >= deadline:
                 return fault
             await asyncio.sleep(self.interval)
 
     async def _instances(self) -> dict[str, Instance]:
         async with self._lock:
-            if time.monotonic() - self._seen_at >= self.interval:
+            if _now() - self._seen_at >= self.interval:
                 self._seen = await self.aws.instances()
-                self._seen_at = time.monotonic()
+                self._seen_at = _now()
             return self._seen
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

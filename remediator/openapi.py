@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from remediator import views
 from remediator.alerts import Webhook
 from remediator.api import Api
-from remediator.requests import DeployRequest, RecoverRequest
+from remediator.requests import DeployRequest, HoldRequest, RecoverRequest, SpokenRequest
 from remediator.services import VERSION
 
 
@@ -17,7 +17,7 @@ from remediator.services import VERSION
 class Operation:
     """`access`: who may call without the token. `answers`: status → (what it means, its shape)."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: str
     answers: Mapping[int, tuple[str, Any]]
@@ -28,6 +28,11 @@ class Operation:
 
 _TEXT: Final = str
 _ANY: Final = dict[str, Any]
+
+_OF_A_RUN: Final = {
+    404: ("Unknown recovery.", _ANY),
+    409: ("It has ended, or does not wait for this.", _ANY),
+}
 
 OPERATIONS: Final = (
     Operation("GET", "/health", "health", {200: ("It works.", _ANY)}, access="open"),
@@ -69,6 +74,51 @@ OPERATIONS: Final = (
         "/recover/{id}",
         "show_recovery",
         {200: ("The recovery.", views.RecoveryView), 404: ("Unknown recovery.", _ANY)},
+    ),
+    Operation(
+        "POST",
+        "/recover/{id}/cancel",
+        "cancel",
+        {202: ("It ends at its next step.", _ANY), **_OF_A_RUN},
+        body=SpokenRequest,
+    ),
+    Operation(
+        "POST",
+        "/recover/{id}/approve",
+        "approve",
+        {200: ("The tier goes on.", _ANY), **_OF_A_RUN},
+        body=SpokenRequest,
+    ),
+    Operation(
+        "POST",
+        "/recover/{id}/deny",
+        "deny",
+        {200: ("The bot is left to people.", _ANY), **_OF_A_RUN},
+        body=SpokenRequest,
+    ),
+    Operation(
+        "GET",
+        "/bots/{bot}/explain",
+        "explain",
+        {200: ("The bot's story (JSON where it is asked for).", _TEXT), 404: ("Unknown bot.", _ANY)},
+    ),
+    Operation(
+        "DELETE",
+        "/bots/{bot}/quarantine",
+        "clear_quarantine",
+        {
+            200: ("It is recovered automatically again.", _ANY),
+            404: ("Unknown bot.", _ANY),
+            409: ("It is not in quarantine.", _ANY),
+        },
+    ),
+    Operation("GET", "/holds", "list_holds", {200: ("Pauses and windows.", list[dict[str, Any]])}),
+    Operation("POST", "/holds", "add_hold", {201: ("It holds.", _ANY)}, body=HoldRequest),
+    Operation(
+        "DELETE",
+        "/holds/{id}",
+        "lift_hold",
+        {200: ("Recovery goes on.", _ANY), 404: ("Unknown hold.", _ANY)},
     ),
     Operation("POST", "/alerts", "alerts", {200: ("The alerts are on disk.", _ANY)}, body=Webhook),
     Operation(

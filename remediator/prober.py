@@ -2,16 +2,15 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
 
 from exporter.probe import ProbeResult, probe
 from exporter.targets import Target
-from remediator.gates import Fleet
+from remediator.gates import Fleet, Seen
 from remediator.model import Bot
 
 CENSUS_MAX_AGE: Final = 1.0  # seconds: runs that ask at the same time share one look
@@ -45,7 +44,7 @@ class Prober:
     interval: float  # between two probes of a verification, seconds
     needed: int  # healthy probes in a row
     sample: int  # most bots probed in a census
-    last_census: tuple[float, Fleet] | None = None  # Unix time, what was seen
+    last_census: Fleet | None = None
     _census_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _census_at: float = float("-inf")
 
@@ -55,38 +54,56 @@ class Prober:
         return read(await probe(self.session, target, timeout=self.timeout))
 
     async def verify(
-        self, target: Target, deadline: float, doubt: Callable[[Look], str | None] = lambda _: None
+        self,
+        target: Target,
+        patience: float,
+        doubt: Callable[[Look], str | None] = lambda _: None,
+        *,
+        window: float = 0,
     ) -> tuple[bool, Look]:
-        """Probe until it was healthy `needed` times in a row, or until an ill probe after the deadline.
+        """Whether the bot is well for good: `needed` healthy probes in a row, and no ill one in `window`.
 
-        `deadline` is Unix time. A run resumed long after its deadline still gets a fair look, because a
-        healthy streak is never cut. `doubt` may say why a healthy answer does not count.
+        It may take `patience` seconds to become healthy. A run resumed long after that still gets a fair
+        look, because a healthy streak is never cut; but a bot that was healthy so often and falls ill
+        within the window is not well. `doubt` may say why a healthy answer does not count.
         """
-        streak = 0
+        loop = asyncio.get_running_loop()
+        deadline, streak, since = loop.time() + patience, 0, 0.0
         while True:
             look = await self.look(target)
             doubted = doubt(look) if look.healthy else None
             if doubted is not None:
-                look = Look(False, doubted, look.boot_id, look.started_at, look.config_sha)
-            streak = streak + 1 if look.healthy else 0
-            if streak >= self.needed:
-                return True, look
-            if not look.healthy and time.time() >= deadline:
-                return False, look
+                look = replace(look, healthy=False, seen=doubted)
+            if look.healthy:
+                since = since if streak else loop.time()
+                streak += 1
+                if streak >= self.needed and loop.time() - since >= window:
+                    return True, look
+            elif streak >= self.needed:
+                return False, replace(look, seen=f"ill again after {streak} healthy probes: {look.seen}")
+            else:
+                streak = 0
+                if loop.time() >= deadline:
+                    return False, look
             await asyncio.sleep(self.interval)
 
     async def census(self, bots: Sequence[Bot]) -> Fleet:
         """How many of the fleet are ill right now. A fleet larger than `sample` is judged by that many."""
+        loop = asyncio.get_running_loop()
         async with self._census_lock:
-            if self.last_census is None or time.monotonic() - self._census_at > CENSUS_MAX_AGE:
-                chosen = bots if len(bots) <= self.sample else random.sample(list(bots), self.sample)
+            if self.last_census is None or loop.time() - self._census_at > CENSUS_MAX_AGE:
+                chosen = list(bots) if len(bots) <= self.sample else random.sample(list(bots), self.sample)
                 limit = asyncio.Semaphore(CENSUS_CONCURRENCY)
 
                 async def ill(bot: Bot) -> bool:
                     async with limit:
                         return not (await self.look(bot.target())).healthy
 
-                unhealthy = sum(await asyncio.gather(*map(ill, chosen)))
-                self.last_census = time.time(), Fleet(len(bots), len(chosen), unhealthy)
-                self._census_at = time.monotonic()
-            return self.last_census[1]
+                found = await asyncio.gather(*map(ill, chosen))
+                seen = [
+                    Seen(bot.template, bot.environment, bot.zone, ill)
+                    for bot, ill in zip(chosen, found, strict=True)
+                ]
+                self.last_census = Fleet(len(bots), tuple(seen))
+                self._census_at = loop.time()
+            return self.last_census

@@ -25,6 +25,11 @@ class Prometheus:
         found = await self._get("query", {"query": "max by (bot) (bot_health_score)"})
         return {one["metric"]["bot"]: float(one["value"][1]) for one in found if "bot" in one["metric"]}
 
+    async def value(self, expression: str) -> float | None:
+        """The first sample of an instant query; None where there is none."""
+        found = await self._get("query", {"query": expression})
+        return float(found[0]["value"][1]) if found else None
+
     async def history(self, now: float) -> dict[str, list[tuple[float, float]]]:
         """(Unix time, score) of each bot, one point a quarter of an hour, for 24 hours."""
         query = {"query": "max by (bot) (bot_health_score)", "start": now - DAY, "end": now, "step": STEP}

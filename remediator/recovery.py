@@ -3,36 +3,65 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Final
 
 import structlog
 
 from remediator import ladder
 from remediator.actions import ACTIONS, Action, Hands
-from remediator.gates import Effect, Fleet, Limits, Situation, decisive, judge, storm
-from remediator.journal import Failed, Journal, attempt
+from remediator.gates import Effect, Fleet, Limits, Situation, Storm, Verdict, decisive, judge, weather
+from remediator.journal import Failed, Journal
 from remediator.ladder import TIERS, Attempt, Finish, Settle, Try, Verify
+from remediator.lease import Lease
 from remediator.metrics import Metrics
-from remediator.model import Bot, Ended, Run, Step, Tier
+from remediator.model import Bot, Ended, Hold, Run, Step, Tier
+from remediator.modes import mode_for
 from remediator.prober import Look
 from remediator.settings import Settings
+from remediator.sight import Sight
 from remediator.store import Store, Transaction
+from remediator.words import approval_wanted, blindness
 
 log = structlog.get_logger()
+
+DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What was seen just before the gates are asked."""
+
+    look: Look
+    fleet: Fleet
+    blind: str
+    silences: list[Mapping[str, object]]
 
 
 @dataclass
 class Recovery:
     store: Store
     hands: Hands
+    sight: Sight
     metrics: Metrics
     settings: Settings
+    storm: Storm = field(default_factory=Storm)  # as last seen
 
     @property
     def limits(self) -> Limits:
         settings = self.settings
         return Limits(
-            settings.fleet_max_unhealthy_ratio, settings.fleet_min_unhealthy, settings.max_in_flight
+            fleet_max_ratio=settings.fleet_max_unhealthy_ratio,
+            fleet_min_unhealthy=settings.fleet_min_unhealthy,
+            storm_cooldown=settings.storm_cooldown,
+            dependency_min=settings.dependency_min,
+            max_in_flight=settings.max_in_flight,
+            max_per_template=settings.max_in_flight_per_template or settings.max_in_flight,
+            max_per_zone=settings.max_in_flight_per_zone or settings.max_in_flight,
+            burst=settings.actions_burst,
+            refill=settings.actions_refill,
+            max_attempts=settings.max_attempts,
+            approval_timeout=settings.approval_timeout,
         )
 
     @property
@@ -44,100 +73,185 @@ class Recovery:
             "redeploy": settings.redeploy_timeout,
         }
 
-    async def run(self, run: Run, bot: Bot, wake: asyncio.Event) -> Ended:
+    async def run(self, run: Run, _bot: Bot, lease: Lease, wake: asyncio.Event) -> Ended:
         """Drive the run to its end, from wherever its steps say it is."""
         while True:
             async with self.store.read() as tx:
                 steps = await tx.steps(run.id)
-                found = await tx.bot(run.bot)
-            if found is None:
+                bot = await tx.bot(run.bot)
+            if bot is None:
                 return Ended("cancelled", "the bot is no longer in the registry")
-            bot = found
             tried = attempts(steps)
-            move = ladder.next_move(tried, first_tier(run), self._timeouts)
-            match move:
+            match ladder.next_move(tried, first_tier(run), self._timeouts):
                 case Finish(outcome, why):
                     return Ended(outcome, why)
                 case Try(tier):
-                    ended = await self._pass_gates(run, bot, tier, wake)
+                    ended = await self._pass_gates(run, bot, tier, lease, wake)
                     if ended is not None and ended.outcome == "unneeded" and tried:
                         return Ended("recovered", f"healthy after {tried[-1].tier}")
                     if ended is not None:
                         return ended
-                    await self._act(run, bot, tier, settle=False)
+                    await self._act(run, bot, tier, lease, settle=False)
                 case Settle(tier):
                     log.warning("tier in doubt", run=run.id, bot=bot.name, tier=tier)
-                    await self._act(run, bot, tier, settle=True)
+                    await self._act(run, bot, tier, lease, settle=True)
                 case Verify(tier, deadline):
-                    await self._verify(run, bot, tier, deadline)
+                    await self._verify(run, bot, tier, lease, deadline)
 
-    async def _pass_gates(self, run: Run, bot: Bot, tier: Tier, wake: asyncio.Event) -> Ended | None:
+    # the gates
+
+    async def _pass_gates(
+        self, run: Run, bot: Bot, tier: Tier, lease: Lease, wake: asyncio.Event
+    ) -> Ended | None:
         """Hold until every gate opens, then write the intent; or say why nothing is left to do."""
         said: list[tuple[str, Effect]] = []
         held_by = ""
         while True:
             wake.clear()
-            look, fleet = await self._look_around(bot)
+            around = await self._look_around(bot)
             # Caps are read where the intent they allow is written: two runs cannot both take the last place.
-            async with self.store.write() as tx:
-                situation = Situation(
-                    trigger=run.trigger,
-                    bot_healthy=look.healthy,
-                    bot_seen=look.seen,
-                    alerts_firing=any(alert.status == "firing" for alert in await tx.alerts_of(run.id)),
-                    fleet=fleet,
-                    in_flight=await tx.in_flight(TIERS, run.id),
-                )
+            async with self.store.hold(lease) as tx:
+                situation = await self._situation(tx, run, bot, tier, around)
                 verdicts = judge(situation, self.limits)
                 stop = decisive(verdicts)
                 if said != (said := [(verdict.gate, verdict.effect) for verdict in verdicts]):
                     await tx.add_verdicts(run.id, tier, verdicts)
+                if stop is None and situation.mode == "shadow" and run.trigger == "alert":
+                    return await self._shadow(tx, run, bot, tier, around.look)
                 if stop is None:
-                    await self._intend(tx, run, bot, tier, look)
+                    await self._intend(tx, run, bot, tier, around.look)
                     return None
                 if stop.effect is Effect.end:
-                    return Ended("unneeded" if stop.gate == "healthy" else "resolved", stop.why)
-                await tx.change_run(run.id, status="blocked", reason=f"{stop.gate}: {stop.why}")
-                if stop.gate != held_by:
-                    held = {"tier": tier, "gate": stop.gate, "why": stop.why}
-                    await tx.audit("gate.held", bot=bot.name, run_id=run.id, **held)
+                    return _ended(stop)
+                if stop.effect is Effect.escalate:
+                    return Ended("escalated", stop.why)
+                await self._wait(tx, run, tier, stop, news=stop.gate != held_by)
+                if stop.gate == "mode" and situation.approval is None:
+                    await self._ask_approval(tx, run, tier, around.look)
             if stop.gate != held_by:
                 self.metrics.blocked.labels(stop.gate).inc()
-                log.warning("run held", run=run.id, bot=bot.name, **held)
+                log.warning("run held", run=run.id, bot=bot.name, tier=tier, gate=stop.gate, why=stop.why)
             held_by = stop.gate
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), self.settings.gate_interval)
 
-    async def _look_around(self, bot: Bot) -> tuple[Look, Fleet]:
-        """The bot itself, now, and the fleet."""
-        return await asyncio.gather(self.hands.prober.look(bot.target()), self._census())
+    async def _look_around(self, bot: Bot) -> Around:
+        look, fleet, blind, silences = await asyncio.gather(
+            self.hands.prober.look(bot.target()),
+            self._census(),
+            self.sight.blind(),
+            self.sight.silences(),
+        )
+        return Around(look, fleet, blind, silences)
+
+    async def _situation(self, tx: Transaction, run: Run, bot: Bot, tier: Tier, around: Around) -> Situation:
+        limits, now = self.limits, tx.now
+        asked_by = await tx.alerts_of(run.id)
+        fresh = await tx.run(run.id)
+        labels = [alert.labels for alert in asked_by] or [{"bot": bot.name, "template": bot.template}]
+        waiting = [
+            other for other in await tx.blocked(1000) if other.reason.startswith(("in_flight:", "rate:"))
+        ]
+        await self._tell_of_blindness(tx, around.blind)
+        return Situation(
+            now=now,
+            tier=tier,
+            bot=bot,
+            trigger=run.trigger,
+            bot_healthy=around.look.healthy,
+            bot_seen=around.look.seen,
+            alerts_firing=any(alert.status == "firing" for alert in asked_by),
+            cancel=fresh.cancel if fresh is not None else None,
+            holds=[_said(hold) for hold in await tx.holds() if hold.covers(bot, now)],
+            silenced=self.sight.silenced_by(around.silences, labels),
+            blind=around.blind,
+            fleet=around.fleet,
+            storm=await self._weather(tx, around.fleet),
+            in_flight=await tx.in_flight(TIERS, run.id),
+            ahead=sum((other.created_at, other.id) < (run.created_at, run.id) for other in waiting),
+            intents=await tx.intents(TIERS, now - limits.burst * limits.refill),
+            attempts=await tx.attempts_of(bot.name, TIERS, max(now - DAY, bot.attempts_from)),
+            mode=mode_for(self.settings.modes, bot.environment, tier),
+            approval=await tx.approval(run.id, tier),
+        )
+
+    async def _wait(self, tx: Transaction, run: Run, tier: Tier, stop: Verdict, *, news: bool) -> None:
+        await tx.change_run(run.id, status="blocked", tier=run.tier, reason=f"{stop.gate}: {stop.why}")
+        if news:
+            await tx.audit("gate.held", bot=run.bot, run_id=run.id, tier=tier, gate=stop.gate, why=stop.why)
+
+    async def _ask_approval(self, tx: Transaction, run: Run, tier: Tier, look: Look) -> None:
+        expires_at = tx.now + self.settings.approval_timeout
+        await tx.ask_approval(run.id, tier, expires_at)
+        await tx.notify(run.id, approval_wanted(run, tier, look.seen, self.settings.approval_timeout))
+        await tx.audit("approval.asked", bot=run.bot, run_id=run.id, tier=tier, expires_at=expires_at)
+
+    async def _intend(self, tx: Transaction, run: Run, bot: Bot, tier: Tier, look: Look) -> None:
+        await tx.intend(run.id, tier, _request(run, bot, tier, look))
+        await tx.change_run(run.id, status="running", tier=tier, reason=f"{tier} under way")
+        await tx.audit("tier.intended", bot=bot.name, run_id=run.id, tier=tier, instance=bot.instance_id)
+        log.info("tier begins", run=run.id, bot=bot.name, tier=tier, instance=bot.instance_id)
+
+    async def _shadow(self, tx: Transaction, run: Run, bot: Bot, tier: Tier, look: Look) -> Ended:
+        """Write down exactly what `auto` would have done now. What would have come of it nobody can say."""
+        request = _request(run, bot, tier, look)
+        await tx.intend(run.id, tier, request)
+        why = f"would have done: {tier} of {bot.instance_id or 'a bot without an instance'}"
+        await tx.change_step(run.id, tier, state="shadowed", detail=why, finished_at=tx.now)
+        await tx.audit("tier.shadowed", bot=bot.name, run_id=run.id, tier=tier, request=request)
+        return Ended("shadowed", why)
+
+    # the fleet and the weather
 
     async def _census(self) -> Fleet:
         async with self.store.read() as tx:
             active = [bot for bot in await tx.bots() if bot.state == "active"]
         fleet = await self.hands.prober.census(active)
         self.metrics.fleet_ratio.set(fleet.ratio)
-        self.metrics.storm.set(storm(fleet, self.limits))
         return fleet
 
-    async def _intend(self, tx: Transaction, run: Run, bot: Bot, tier: Tier, look: Look) -> None:
-        request = {
-            "instance_id": bot.instance_id,
-            "comment": f"{run.id} {tier}",
-            "boot_id": look.boot_id or bot.boot_id,
-            "started_at": look.started_at or bot.started_at,
-        }
-        await tx.intend(run.id, tier, request)
-        await tx.change_run(run.id, status="running", tier=tier, reason=f"{tier} under way")
-        await tx.audit("tier.intended", bot=bot.name, run_id=run.id, tier=tier, instance=bot.instance_id)
-        log.info("tier begins", run=run.id, bot=bot.name, tier=tier, instance=bot.instance_id)
+    async def _weather(self, tx: Transaction, fleet: Fleet) -> Storm:
+        """The storm as all replicas know it, after this look at the fleet."""
+        kept = await tx.fact("storm")
+        before = Storm(**kept) if kept else Storm()
+        self.storm = weather(before, fleet, tx.now, self.limits)
+        if self.storm != before:
+            await tx.set_fact("storm", asdict(self.storm))
+        if self.storm.active != before.active:
+            event = "storm.began" if self.storm.active else "storm.over"
+            await tx.audit(event, unhealthy=fleet.unhealthy, probed=fleet.probed)
+            log.warning(event, unhealthy=fleet.unhealthy, probed=fleet.probed)
+        self.metrics.storm.set(self.storm.active)
+        return self.storm
 
-    async def _act(self, run: Run, bot: Bot, tier: Tier, *, settle: bool) -> None:
-        journal = Journal(self.store, run)
+    async def _tell_of_blindness(self, tx: Transaction, blind: str) -> None:
+        """One message when we stop to see, one when we see again, however many runs wait meanwhile."""
+        told = await tx.fact("blind") or ""
+        if bool(told) != bool(blind):
+            await tx.set_fact("blind", blind)
+            await tx.notify("", blindness(blind))
+            await tx.audit("sight.lost" if blind else "sight.back", why=blind or told)
+
+    async def watch_storm(self) -> None:
+        """While a storm is on, look again, so that its end is seen though no run asks."""
+        while True:
+            await asyncio.sleep(self.settings.gate_interval)
+            try:
+                if self.storm.active:
+                    fleet = await self._census()
+                    async with self.store.write() as tx:
+                        await self._weather(tx, fleet)
+            except Exception:  # the boundary of this task: the next look may succeed
+                log.exception("the look at the fleet failed")
+
+    # a tier
+
+    async def _act(self, run: Run, bot: Bot, tier: Tier, lease: Lease, *, settle: bool) -> None:
+        journal = Journal(self.store, run, lease)
         step = (await journal.steps())[tier]
         action = Action(self.hands, journal, bot, step.request, step.intended_at, self._timeouts[tier])
         how = ACTIONS[tier]
-        outcome = await attempt(
+        outcome = await journal.attempt(
             lambda _: (how.settle if settle else how.do)(action),
             lambda _: how.settle(action),
             step.request,
@@ -148,13 +262,16 @@ class Recovery:
             self.metrics.attempts.labels(tier, "failed").inc()
             log.warning("tier failed", run=run.id, bot=bot.name, tier=tier, why=outcome.why)
 
-    async def _verify(self, run: Run, bot: Bot, tier: Tier, deadline: float) -> None:
-        before = (await Journal(self.store, run).steps())[tier].request
+    async def _verify(self, run: Run, bot: Bot, tier: Tier, lease: Lease, deadline: float) -> None:
+        before = (await Journal(self.store, run, lease).steps())[tier].request
         cured, look = await self.hands.prober.verify(
-            bot.target(), deadline, lambda look: ACTIONS[tier].doubt(before, look)
+            bot.target(),
+            deadline - self.store.clock(),
+            lambda look: ACTIONS[tier].doubt(before, look),
+            window=self.settings.stability_window,
         )
         outcome = "cured" if cured else "not_cured"
-        async with self.store.write() as tx:
+        async with self.store.hold(lease) as tx:
             await tx.change_step(run.id, tier, state=outcome, detail=look.seen, finished_at=tx.now)
             await tx.audit(f"tier.{outcome}", bot=bot.name, run_id=run.id, tier=tier, seen=look.seen)
             if cured:
@@ -162,16 +279,31 @@ class Recovery:
         self.metrics.attempts.labels(tier, outcome).inc()
         log.info("tier verified", run=run.id, bot=bot.name, tier=tier, outcome=outcome, seen=look.seen)
 
-    async def watch_storm(self) -> None:
-        """While a storm is on, look again, so that its end is seen though no run asks."""
-        while True:
-            await asyncio.sleep(self.settings.gate_interval)
-            last = self.hands.prober.last_census
-            if last is not None and storm(last[1], self.limits):
-                try:
-                    await self._census()
-                except Exception:  # the boundary of this task: the next look may succeed
-                    log.exception("the look at the fleet failed")
+
+def _request(run: Run, bot: Bot, tier: Tier, look: Look) -> dict[str, str | None]:
+    """What is written down before a tier: the instance, and how it boots as far as that is known."""
+    return {
+        "instance_id": bot.instance_id,
+        "comment": f"{run.id} {tier}",
+        "boot_id": look.boot_id or bot.boot_id,
+        "started_at": look.started_at or bot.started_at,
+    }
+
+
+def _ended(stop: Verdict) -> Ended:
+    match stop.gate:
+        case "healthy":
+            return Ended("unneeded", stop.why)
+        case "cancelled":
+            return Ended("cancelled", stop.why)
+        case _:
+            return Ended("resolved", stop.why)
+
+
+def _said(hold: Hold) -> str:
+    what = "paused" if hold.ends_at is None else "maintenance"
+    scope = hold.scope if hold.scope == "fleet" else f"{hold.scope} {hold.name}"
+    return f"{what} of the {scope} by {hold.actor}: {hold.reason}"
 
 
 def first_tier(run: Run) -> Tier:
@@ -184,5 +316,5 @@ def attempts(steps: list[Step]) -> list[Attempt]:
         Attempt(tier, step.state, step.acted_at, step.detail, bool(step.result.get("denied")))
         for step in steps
         for tier in TIERS
-        if step.name == tier and step.state != "done"
+        if step.name == tier and step.state not in ("done", "shadowed")
     ]

@@ -6,7 +6,7 @@ In JSON the names are the seed's: botName, botType, telegramToken.
 import json
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
@@ -47,6 +47,24 @@ class RecoverRequest(_Body):
     """The tier to begin at; harder ones follow if it does not cure."""
 
     method: Literal["restart", "reboot", "redeploy"] = "restart"
+
+
+class SpokenRequest(_Body):
+    """Who says so, and why; both are kept in the audit trail."""
+
+    by: Annotated[str, Field(max_length=100)] = ""
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class HoldRequest(_Body):
+    """Without `endsAt` a pause, until it is lifted; with it a maintenance window."""
+
+    scope: Literal["fleet", "template", "environment", "bot"]
+    name: str = ""
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    by: Annotated[str, Field(max_length=100)] = ""
+    starts_at: AwareDatetime | None = None
+    ends_at: AwareDatetime | None = None
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -26,8 +26,10 @@ bots = Table(
     Column("config_sha", String(64), nullable=False),
     Column("boot_id", String(64)),  # as last seen by a probe of ours
     Column("started_at", String(64)),
+    Column("zone", String(32), nullable=False, server_default=""),
     Column("quarantined_at", Float),
     Column("quarantine_reason", Text),
+    Column("attempts_from", Float, nullable=False, server_default="0"),  # earlier ones no longer count
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
 )
@@ -45,10 +47,15 @@ runs = Table(
     Column("tier", String(16), nullable=False),  # the tier in hand, empty before the first
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    Column("owner", String(64)),  # the replica that drives it
+    Column("lease_until", Float),  # another may take it over from then on
+    Column("fence", Integer, nullable=False, server_default="0"),  # grows with each owner
+    Column("cancel", Text),  # who asked for its end, and why
     Index("ix_runs_bot_created_at", "bot", "created_at"),
 )
 # One active run a bot, held by the database: neither a race nor a bug of ours can start two.
-Index("uq_runs_active_bot", runs.c.bot, unique=True, sqlite_where=runs.c.finished_at.is_(None))
+_active = runs.c.finished_at.is_(None)
+Index("uq_runs_active_bot", runs.c.bot, unique=True, sqlite_where=_active, postgresql_where=_active)
 
 alerts = Table(
     "alerts",
@@ -105,6 +112,39 @@ audit = Table(
     Column("bot", String(63), nullable=False, index=True),
     Column("run_id", String(64), nullable=False),
     Column("detail", JSON, nullable=False),
+    Column("hash", String(64), nullable=False, server_default=""),  # of this row and the hash before it
+)
+
+# What keeps automatic recovery off: a pause until it is lifted, or a maintenance window until it is over.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("scope", String(16), nullable=False),  # fleet, template, environment, bot
+    Column("name", String(63), nullable=False),  # of the template, environment or bot; empty for the fleet
+    Column("reason", Text, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("starts_at", Float, nullable=False),
+    Column("ends_at", Float),  # none: until it is lifted
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id"), primary_key=True),
+    Column("tier", String(16), primary_key=True),
+    Column("asked_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("decision", String(8), nullable=False),  # empty while nobody has spoken; yes, no
+    Column("actor", String(255), nullable=False),
+)
+
+# The few facts that all replicas share: since when a storm, how far Telegram's updates were read.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", JSON, nullable=False),
 )
 
 notifications = Table(

@@ -1,15 +1,17 @@
 """Everything that runs, made from the settings and taken down again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import aiohttp
 
 from exporter.probe import open_session
 from remediator.actions import Hands
+from remediator.answers import Answers
 from remediator.deploy import Deployment, Launcher
 from remediator.ec2 import Aws
 from remediator.engine import Engine, Runner
@@ -21,6 +23,7 @@ from remediator.prober import Prober
 from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
 from remediator.settings import Settings
+from remediator.sight import Sight
 from remediator.store import Store
 from templates import Templates, load
 
@@ -45,7 +48,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
     """Ready, and every unfinished run taken up again, when this yields."""
     async with AsyncExitStack() as stack:
         templates = load(settings.templates_dir)
-        store = await Store.open(settings.database_url)
+        store = await Store.open(settings.database_url, lease_seconds=settings.lease)
         stack.push_async_callback(store.close)
         probing = await stack.enter_async_context(open_session())
         calling = await stack.enter_async_context(aiohttp.ClientSession())
@@ -65,12 +68,16 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             sample=settings.fleet_sample,
         )
         launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings)
-        recovery = Recovery(store, Hands(aws, launcher, prober), metrics, settings)
+        prometheus = Prometheus(settings.prometheus_url, calling) if settings.prometheus_url else None
+        sight = Sight(prometheus, settings.alertmanager_url, calling)
+        recovery = Recovery(store, Hands(aws, launcher, prober), sight, metrics, settings)
         notifier = Notifier(store, metrics, calling, _telegram(settings))
         runners: dict[RunKind, Runner] = {"recover": recovery.run, "deploy": Deployment(store, launcher).run}
-        engine = Engine(store, runners, notifier, metrics, settings.public_url)
-        prometheus = Prometheus(settings.prometheus_url, calling) if settings.prometheus_url else None
-        for serve in (notifier.serve, recovery.watch_storm):
+        engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
+        services: list[Callable[[], Coroutine[Any, Any, None]]] = [notifier.serve, recovery.watch_storm]
+        if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
+            services.append(Answers(store, engine, notifier.telegram, calling).serve)
+        for serve in services:
             task = asyncio.create_task(serve())
             stack.push_async_callback(_cancelled, task)
         await engine.start()

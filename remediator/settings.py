@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import templates
+from remediator.modes import Rule, parse_rule
 
 PREFIX: Final = "BOT_REMEDIATOR_"
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -36,6 +37,11 @@ def _listen(value: object) -> object:
 
 def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _rules(value: object) -> object:
+    words = _words(value)
+    return [parse_rule(str(word)) for word in words] if isinstance(words, list) else value
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]
@@ -81,7 +87,10 @@ class Settings(BaseSettings):
     instance_profile: str | None = Field(None, description="profile by which a bot reads its own secrets")
     address: Literal["private", "public"] = Field("private", description="which address of a bot is probed")
 
-    prometheus_url: str | None = Field(None, description="for scores and the 24 h history in /dashboard")
+    prometheus_url: str | None = Field(
+        None, description="for the 24 h history, and to know when nothing that is seen can be trusted"
+    )
+    alertmanager_url: str | None = Field(None, description="whose silences are honoured")
     telegram_api_url: str = Field("https://api.telegram.org", description="base URL of the Bot API")
     telegram_token: Secret = Field(None, description="token of the bot that tells people")
     telegram_token_file: Path | None = Field(None, description="file that holds it")
@@ -94,6 +103,11 @@ class Settings(BaseSettings):
     reboot_timeout: Duration = Field(300, description="reboot: the same")
     redeploy_timeout: Duration = Field(900, description="redeploy and deploy: launch to healthy")
     gate_interval: Duration = Field(15, description="how often a run that is held back asks again")
+    stability_window: Duration = Field(30, description="how long a bot must stay healthy to be cured")
+    storm_cooldown: Duration = Field(120, description="how long a fleet must be well before a storm is over")
+    dependency_min: int = Field(
+        3, ge=2, description="bots of one zone, template or environment, all ill: it is that, not the bots"
+    )
     relapse_after: Duration = Field(
         300, description="an alert still sent so long after a cure is a new illness"
     )
@@ -105,6 +119,16 @@ class Settings(BaseSettings):
     )
     fleet_sample: int = Field(200, ge=10, description="most bots probed to judge the fleet")
     max_in_flight: int = Field(3, ge=1, description="bots being acted on at once")
+    max_in_flight_per_template: int = Field(0, ge=0, description="the same of one template; 0: no other cap")
+    max_in_flight_per_zone: int = Field(0, ge=0, description="the same in one zone; 0: no other cap")
+    actions_burst: int = Field(10, ge=1, description="tiers begun at once, in the whole fleet")
+    actions_refill: Duration = Field(30, description="one more tier may begin after each such time")
+    max_attempts: int = Field(3, ge=1, description="tiers tried on a bot in 24 h, until it is quarantined")
+    modes: Annotated[list[Rule], NoDecode, BeforeValidator(_rules)] = Field(
+        [], description="[environment:]tier=auto, approve or shadow, such as production:redeploy=approve"
+    )
+    approval_timeout: Duration = Field(1800, description="no answer for so long means no")
+    lease: Duration = Field(30, description="a replica silent for so long has its runs taken over")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,19 +1,46 @@
 """What is kept, and the few ways it changes. Every method of a `Transaction` is one statement or two."""
 
+import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from hashlib import sha256
+from secrets import token_hex
+from socket import gethostname
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Executable, func, insert, select, update
+from sqlalchemy import Executable, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from remediator.alerts import Alert
 from remediator.database import Database
 from remediator.gates import Effect, Verdict
-from remediator.model import AuditEntry, Bot, Notification, Run, Step, StoredAlert, StoredVerdict
-from remediator.schema import alerts, audit, bots, notifications, runs, steps, verdicts
+from remediator.lease import Lease, LeaseLostError
+from remediator.model import (
+    Approval,
+    AuditEntry,
+    Bot,
+    Hold,
+    Notification,
+    Run,
+    Step,
+    StoredAlert,
+    StoredVerdict,
+)
+from remediator.schema import (
+    alerts,
+    approvals,
+    audit,
+    bots,
+    facts,
+    holds,
+    notifications,
+    runs,
+    steps,
+    verdicts,
+)
 
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
@@ -23,9 +50,11 @@ T = TypeVar("T")
 class Transaction:
     """One transaction, and one reading of the clock for all that is written in it."""
 
-    def __init__(self, connection: AsyncConnection, now: float) -> None:
+    def __init__(self, connection: AsyncConnection, now: float, replica: str, lease_seconds: float) -> None:
         self._connection = connection
         self.now = now
+        self._replica, self._lease_seconds = replica, lease_seconds
+        self._audit_head: str | None = None
 
     async def _one(self, kind: Callable[..., T], statement: Executable) -> T | None:
         row = (await self._connection.execute(statement)).first()
@@ -82,8 +111,56 @@ class Transaction:
             Run, select(runs).where(runs.c.kind == kind).order_by(runs.c.created_at.desc()).limit(limit)
         )
 
-    async def add_run(self, run: Run) -> None:
-        await self._connection.execute(insert(runs).values(asdict(run)))
+    async def add_run(self, run: Run) -> Run:
+        """Begin a run, held by this replica; as it was kept."""
+        kept = replace(run, owner=self._replica, lease_until=self.now + self._lease_seconds, fence=1)
+        await self._connection.execute(insert(runs).values(asdict(kept)))
+        return kept
+
+    async def prove(self, lease: Lease) -> None:
+        """Hold the run on, or raise LeaseLostError: then nothing of this transaction is kept."""
+        held = (
+            update(runs)
+            .where(runs.c.id == lease.run_id, runs.c.owner == self._replica, runs.c.fence == lease.fence)
+            .where(runs.c.finished_at.is_(None))
+            .values(lease_until=self.now + self._lease_seconds)
+        )
+        if (await self._connection.execute(held)).rowcount != 1:
+            raise LeaseLostError(lease.run_id)
+
+    async def beat(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Hold these runs on; run id → fence of those that are still this replica's."""
+        mine = (runs.c.owner == self._replica) & runs.c.finished_at.is_(None) & runs.c.id.in_(run_ids)
+        await self._connection.execute(
+            update(runs).where(mine).values(lease_until=self.now + self._lease_seconds)
+        )
+        found = await self._connection.execute(select(runs.c.id, runs.c.fence).where(mine))
+        return {row.id: row.fence for row in found}
+
+    async def claim(self, *, alone: bool, limit: int) -> list[Run]:
+        """Take the oldest runs that nobody holds, or whose holder has gone silent.
+
+        `alone`: no other process can be at work on this database, so whoever held them is dead.
+        """
+        free = or_(runs.c.owner.is_(None), runs.c.lease_until < self.now)
+        if alone:
+            free = or_(free, runs.c.owner != self._replica)
+        waiting = select(runs).where(runs.c.finished_at.is_(None), free)
+        found = await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
+        until = self.now + self._lease_seconds
+        for run in found:
+            await self.change_run(run.id, owner=self._replica, fence=run.fence + 1, lease_until=until)
+        return found
+
+    async def release(self, run_ids: Sequence[str]) -> None:
+        """Give them back, for whoever comes first."""
+        mine = (runs.c.owner == self._replica) & runs.c.finished_at.is_(None) & runs.c.id.in_(run_ids)
+        await self._connection.execute(update(runs).where(mine).values(owner=None))
+
+    async def blocked(self, limit: int) -> list[Run]:
+        """The runs that have waited longest at a gate."""
+        waiting = select(runs).where(runs.c.finished_at.is_(None), runs.c.status == "blocked")
+        return await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
 
     async def change_run(self, run_id: str, **changes: object) -> None:
         await self._connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
@@ -168,11 +245,11 @@ class Transaction:
             update(steps).where(steps.c.run_id == run_id, steps.c.name == name).values(**changes)
         )
 
-    async def in_flight(self, tiers: Sequence[str], excluding: str) -> int:
-        """Other runs that are in the middle of a tier."""
-        statement = (
-            select(func.count(steps.c.run_id.distinct()))
-            .join(runs, runs.c.id == steps.c.run_id)
+    async def in_flight(self, tiers: Sequence[str], excluding: str) -> list[Bot]:
+        """The bots of other runs that are in the middle of a tier."""
+        acting = (
+            select(runs.c.bot)
+            .join(steps, runs.c.id == steps.c.run_id)
             .where(
                 runs.c.finished_at.is_(None),
                 steps.c.name.in_(tiers),
@@ -180,7 +257,31 @@ class Transaction:
                 steps.c.run_id != excluding,
             )
         )
-        return int((await self._connection.execute(statement)).scalar_one())
+        return await self._all(Bot, select(bots).where(bots.c.name.in_(acting)))
+
+    async def intents(self, tiers: Sequence[str], since: float) -> list[float]:
+        """When tiers were begun, in any run, oldest first."""
+        found = await self._connection.execute(
+            select(steps.c.intended_at)
+            .where(steps.c.name.in_(tiers), steps.c.intended_at > since)
+            .order_by(steps.c.intended_at)
+        )
+        return list(found.scalars())
+
+    async def attempts_of(self, bot: str, tiers: Sequence[str], since: float) -> int:
+        """Tiers that were tried on the bot."""
+        found = await self._connection.execute(
+            select(func.count())
+            .select_from(steps.join(runs, runs.c.id == steps.c.run_id))
+            .where(
+                runs.c.bot == bot,
+                runs.c.trigger == "alert",
+                steps.c.name.in_(tiers),
+                steps.c.state != "shadowed",
+                steps.c.intended_at > since,
+            )
+        )
+        return int(found.scalar_one())
 
     async def verdicts(self, run_id: str) -> list[StoredVerdict]:
         return await self._all(
@@ -208,11 +309,15 @@ class Transaction:
     async def audit(
         self, event: str, *, bot: str = "", run_id: str = "", actor: str = ENGINE, **detail: object
     ) -> None:
-        await self._connection.execute(
-            insert(audit).values(
-                at=self.now, actor=actor[:255], event=event, bot=bot[:63], run_id=run_id, detail=detail
-            )
-        )
+        """Add to the trail. Each row's hash covers the row and the hash of the one before it."""
+        if self._audit_head is None:
+            newest = select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)
+            self._audit_head = (await self._connection.execute(newest)).scalar_one_or_none() or ""
+        row = {"at": self.now, "actor": actor[:255], "event": event, "bot": bot[:63], "run_id": run_id}
+        row["detail"] = detail
+        self._audit_head = chained(self._audit_head, row)
+        await self._connection.execute(insert(audit).values(hash=self._audit_head, **row))
+        await self.set_fact("audit_head", self._audit_head)
 
     async def audit_trail(self, *, bot: str | None, after: int | None, limit: int) -> list[AuditEntry]:
         """Oldest first: the entries that follow `after`, or the newest ones where it is None."""
@@ -240,26 +345,123 @@ class Transaction:
             update(notifications).where(notifications.c.id == notification_id).values(**changes)
         )
 
+    # what keeps recovery off, and what people decided
+
+    async def holds(self) -> list[Hold]:
+        """Those that are not over."""
+        current = or_(holds.c.ends_at.is_(None), holds.c.ends_at > self.now)
+        return await self._all(Hold, select(holds).where(current).order_by(holds.c.id))
+
+    async def add_hold(self, **values: object) -> int:
+        found = await self._connection.execute(insert(holds).values(**values).returning(holds.c.id))
+        return int(found.scalar_one())
+
+    async def remove_hold(self, hold_id: int) -> bool:
+        return (await self._connection.execute(delete(holds).where(holds.c.id == hold_id))).rowcount == 1
+
+    async def approval(self, run_id: str, tier: str) -> Approval | None:
+        key = (approvals.c.run_id == run_id) & (approvals.c.tier == tier)
+        return await self._one(Approval, select(approvals).where(key))
+
+    async def ask_approval(self, run_id: str, tier: str, expires_at: float) -> None:
+        asked = Approval(run_id, tier, self.now, expires_at, "", "")
+        await self._connection.execute(insert(approvals).values(asdict(asked)))
+
+    async def decide_approval(self, run_id: str, decision: str, actor: str) -> Approval | None:
+        """Answer what is being asked of this run; None where nothing is (any more)."""
+        open_ = (approvals.c.run_id == run_id) & (approvals.c.decision == "")
+        asked = await self._one(Approval, select(approvals).where(open_, approvals.c.expires_at > self.now))
+        if asked is not None:
+            await self._connection.execute(
+                update(approvals).where(open_).values(decision=decision, actor=actor[:255])
+            )
+        return asked
+
+    async def turn(self, name: str, seconds: float) -> bool:
+        """Whether this replica has the turn at what only one should do at a time, for so long from now."""
+        kept = await self.fact(f"turn:{name}")
+        if kept and kept["replica"] != self._replica and kept["until"] >= self.now:
+            return False
+        await self.set_fact(f"turn:{name}", {"replica": self._replica, "until": self.now + seconds})
+        return True
+
+    async def fact(self, name: str) -> Any:
+        """None where it was never set."""
+        found = await self._connection.execute(select(facts.c.value).where(facts.c.name == name))
+        return found.scalar_one_or_none()
+
+    async def set_fact(self, name: str, value: object) -> None:
+        changed = update(facts).where(facts.c.name == name).values(value=value)
+        if (await self._connection.execute(changed)).rowcount == 0:
+            await self._connection.execute(insert(facts).values(name=name, value=value))
+
+
+def chained(before: str, row: Mapping[str, Any]) -> str:
+    """The hash of an audit row on top of the one before it."""
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return sha256(f"{before}\n{text}".encode()).hexdigest()
+
 
 class Store:
-    """Opens transactions. The clock is an argument, so that a test owns the time."""
+    """Opens transactions. The clocks are arguments, so that a test owns the time.
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
-        self._database, self.clock = database, clock
+    `replica` names this process among those on the same database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        replica: str = "",
+        lease_seconds: float = 30,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database, self._clock, self.monotonic = database, clock, monotonic
+        self.replica = replica or f"{gethostname()}-{os.getpid()}-{token_hex(3)}"
+        self.lease_seconds = lease_seconds
+        self._offset = 0.0  # of the database's clock from ours, as last seen
 
     @classmethod
-    async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
-        return cls(await Database.open(url), clock)
+    async def open(cls, url: str, *, lease_seconds: float = 30) -> Self:
+        return cls(await Database.open(url), lease_seconds=lease_seconds)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process can be at work on the database."""
+        return self._database.alone
+
+    def clock(self) -> float:
+        """Unix seconds by the database's clock, which all replicas share."""
+        return self._clock() + self._offset
+
+    def lease(self, run: Run) -> Lease:
+        """For a run that this replica has just begun or claimed, in a transaction of a moment ago."""
+        return Lease(run.id, run.fence, self.monotonic() + self.lease_seconds / 2, self.monotonic)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         async with self._database.write() as connection:
-            yield Transaction(connection, self.clock())
+            yield await self._transaction(connection)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         async with self._database.read() as connection:
-            yield Transaction(connection, self.clock())
+            yield await self._transaction(connection)
+
+    @asynccontextmanager
+    async def hold(self, lease: Lease) -> AsyncIterator[Transaction]:
+        """A transaction that is kept only if the run is still ours; LeaseLostError if it is not."""
+        began = self.monotonic()
+        async with self.write() as tx:
+            await tx.prove(lease)
+            yield tx
+        lease.held_until = began + self.lease_seconds
+
+    async def _transaction(self, connection: AsyncConnection) -> Transaction:
+        now = await self._database.now(connection)
+        self._offset = now - self._clock()
+        return Transaction(connection, now, self.replica, self.lease_seconds)
 
     async def close(self) -> None:
         await self._database.close()

@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from remediator.ladder import TIERS
-from remediator.model import AuditEntry, Bot, Run, Step, StoredAlert, StoredVerdict
+from remediator.model import AuditEntry, Bot, Hold, Run, Step, StoredAlert, StoredVerdict
 
 
 class AttemptView(TypedDict):
@@ -178,6 +178,19 @@ def audit(entry: AuditEntry) -> AuditView:
         "bot": entry.bot,
         "runId": entry.run_id,
         "detail": entry.detail,
+    }
+
+
+def hold(one: Hold) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": "pause" if one.ends_at is None else "maintenance",
+        "scope": one.scope,
+        "name": one.name,
+        "reason": one.reason,
+        "by": one.actor,
+        "startsAt": iso(one.starts_at),
+        "endsAt": maybe_iso(one.ends_at),
     }
 
 

@@ -3,6 +3,7 @@
 from remediator.model import Run
 
 _SAID = {
+    ("recover", "shadowed"): "👥 shadow: {bot} {why}",
     ("deploy", "deployed"): "✅ {bot} is deployed and healthy after {seconds:.0f} s: {why}",
     ("deploy", "failed"): "❌ {bot} could not be deployed: {why}",
     ("recover", "recovered"): "✅ {bot} is healthy again after {seconds:.0f} s: {why}",
@@ -18,3 +19,21 @@ def message(run: Run, outcome: str, why: str, seconds: float, public_url: str) -
     text = said.format(bot=run.bot, seconds=seconds, why=why)
     path = "deploy" if run.kind == "deploy" else "recover"
     return f"{text}\n{public_url.rstrip('/')}/{path}/{run.id}" if public_url else f"{text}\n{run.id}"
+
+
+def approval_wanted(run: Run, tier: str, seen: str, timeout: float) -> str:
+    return (
+        f"✋ {run.bot} is ill ({seen}). May I {tier} it?\n"
+        f"/approve {run.id}\n/deny {run.id}\n"
+        f"Without an answer in {timeout / 60:.0f} min it is left alone."
+    )
+
+
+def blindness(why: str) -> str:
+    if why:
+        return f"🙈 I cannot trust what I see, so I recover nothing: {why}"
+    return "👀 I see again, and recover bots as before."
+
+
+def truncated(count: int) -> str:
+    return f"⚠️ Alertmanager left {count} alerts out of a payload. Set max_alerts: 0 in alertmanager.yml."

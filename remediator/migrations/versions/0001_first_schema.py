@@ -73,7 +73,11 @@ def upgrade() -> None:
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_bot_created_at", ["bot", "created_at"], unique=False)
         batch_op.create_index(
-            "uq_runs_active_bot", ["bot"], unique=True, sqlite_where=sa.text("finished_at IS NULL")
+            "uq_runs_active_bot",
+            ["bot"],
+            unique=True,
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
         )
 
     op.create_table(
@@ -147,7 +151,11 @@ def downgrade() -> None:
 
     op.drop_table("alerts")
     with op.batch_alter_table("runs", schema=None) as batch_op:
-        batch_op.drop_index("uq_runs_active_bot", sqlite_where=sa.text("finished_at IS NULL"))
+        batch_op.drop_index(
+            "uq_runs_active_bot",
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
+        )
         batch_op.drop_index("ix_runs_bot_created_at")
 
     op.drop_table("runs")
