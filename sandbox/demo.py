@@ -97,7 +97,8 @@ async def perform(show: Show, folder: Path) -> None:
             show.screen.now = watcher.now
             write_svg(show.screen, show.svg)
         if not show.check:
-            show.narrate("that was the play; all stays up until Ctrl-C")
+            token = folder / "config" / "remediator-token"
+            show.narrate(f"that was the play; all stays up until Ctrl-C. The API's token is in {token}")
             for name, url in show.screen.urls.items() if not show.drawn else ():
                 print(f"{name:14} {url}", flush=True)
             await asyncio.Event().wait()
