@@ -222,6 +222,7 @@ async def play_outage(result: Result, stage: Stage) -> None:
     result.problems += [f"{effect.action} of {effect.bot} during the outage" for effect in effects]
     result.outcome = "held back"
     stage.narrate(f"nothing was done through {HELD_PROBES} failed probes; now the cause goes away")
+    await stack.cloud.heal(first)  # before the others: it must be well when the gate opens again
     await stack.cloud.heal()
     await until(lambda now: now.calm and not now.storm.get("active"), "calm after the outage")
     result.mark("healthy", time.time())
