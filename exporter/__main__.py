@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import resource
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 
@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 
 from exporter import logs
+from exporter.descriptors import RESERVED, raise_limit
 from exporter.discovery import Discovery
 from exporter.fast import FastProber
 from exporter.fleet import Fleet
@@ -22,8 +23,7 @@ from exporter.reload import Reloader
 from exporter.server import Server
 from exporter.settings import Settings, package_version, parse_settings
 from exporter.store import Store
-
-_RESERVED_DESCRIPTORS = 128  # for scrapes, files, discovery and the process itself
+from exporter.web_config import WebConfig, WebConfigError, guard, load, tls_context
 
 log = structlog.get_logger()
 
@@ -33,24 +33,28 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings))
-    except OSError as error:
+    except (OSError, WebConfigError) as error:
         log.error("cannot start", why=str(error))
         return 1
     return 0
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. OSError if the address is taken or the CA file cannot be read."""
+    """Run until SIGTERM or SIGINT. OSError or WebConfigError where what is asked for cannot be had."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    descriptors = raise_limit()
+    web_config = load(settings.web_config) if settings.web_config else WebConfig()
+    tls = tls_context(web_config, settings.web_config) if settings.web_config else None
     meters, store = Meters(settings, package_version()), Store()
     async with session_for(settings) as session, aiohttp.ClientSession() as discovery_session:
         prober = FastProber(settings, AiohttpProber(settings, session))
-        limit = settings.max_in_flight or _descriptors() - _RESERVED_DESCRIPTORS
-        fleet = Fleet(settings, prober, store, meters, max_in_flight=max(1, limit))
-        reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings.refresh)
-        app = Server(settings, session, fleet, store, meters, reloader).app()
-        async with _listening(app, *settings.listen) as url:
+        limit = settings.max_in_flight or max(1, descriptors - RESERVED)
+        fleet = Fleet(settings, prober, store, meters, max_in_flight=limit)
+        reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings, descriptors)
+        guards = [guard(web_config.basic_auth_users)] if web_config.basic_auth_users else []
+        app = Server(settings, session, fleet, store, meters, reloader).app(*guards)
+        async with _listening(app, *settings.listen, tls) as url:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             loop.add_signal_handler(signal.SIGHUP, reloader.wake)
@@ -67,24 +71,19 @@ async def serve(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+async def _listening(
+    app: web.Application, host: str, port: int, tls: ssl.SSLContext | None
+) -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, ssl_context=tls)
         await site.start()
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield f"http://{shown}:{bound[1]}"
+        yield f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
     finally:
         await runner.cleanup()
-
-
-def _descriptors() -> int:
-    """Open files allowed, after raising the soft limit to the hard one as any user may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(hard, 1_000_000) if hard != resource.RLIM_INFINITY else 1_000_000
 
 
 if __name__ == "__main__":

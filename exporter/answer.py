@@ -153,6 +153,8 @@ def _decode(media_type: str, body: bytes) -> tuple[Mapping[str, object] | None, 
 def _text(payload: Mapping[str, object], field: str) -> str | None:
     """A short text or number as text; anything else is no fact."""
     value = payload.get(field)
+    if type(value) is str and len(value) <= _LONGEST_FACT and value.isascii():
+        return value
     if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     # Lone surrogates pass some JSON parsers but cannot be written as UTF-8.

@@ -49,8 +49,8 @@ NOTHING = (ABSENT,) * len(NUMBERS)
 
 def numbers(seen: Observation) -> tuple[float, ...]:
     """The numbers of an observation, in the order of `NUMBERS`."""
-    result, score, state = seen.result, seen.score, seen.state
-    health, mesh, facts = result.health, result.mesh, result.facts
+    result, score, state, facts = seen.result, seen.score, seen.state, seen.facts
+    health, mesh = result.health, result.mesh
     peers = result.peers_up_ratio
     return (
         1.0 if health.ok else 0.0,

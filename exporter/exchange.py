@@ -118,9 +118,22 @@ class Exchange:
         if code == 0:  # as on loopback
             self._send()
         elif code == errno.EINPROGRESS:
-            self._own.poller.watch(self._sock, self._changed)
+            self._send_early(self._sock)
         else:
             self._refused(code)
+
+    def _send_early(self, sock: socket.socket) -> None:
+        """A neighbour's connection is up by now, though the kernel says in progress: saves waiting for it."""
+        self._own.poller.watch(sock, self._changed)
+        try:
+            sock.send(self._request)
+        except BlockingIOError:
+            return  # not yet up: the poller will tell
+        except OSError as error:
+            self._refused(error.errno or 0)
+            return
+        self._stage = Reason.read_timeout
+        self._reader = ResponseReader(self._own.settings.max_body)
 
     def _changed(self) -> None:
         """Something happened to the socket: what, depends on what was waited for."""

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from exporter.answer import ProbeResult
+from exporter.history import remember
 from exporter.meters import Meters
 from exporter.observation import UNKNOWN, Observation, State, observe
 from exporter.probers import Prober
@@ -30,6 +31,7 @@ class Bot:
     target: Target
     state: State = UNKNOWN
     running: bool = False
+    history: bytes = b""
 
 
 class Fleet:
@@ -59,6 +61,9 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._bots)
 
+    def __iter__(self) -> Iterator[Bot]:
+        return iter(self._bots.values())
+
     def get(self, name: str) -> Bot | None:
         return self._bots.get(name)
 
@@ -79,7 +84,7 @@ class Fleet:
             bot.target = target
             self._wheel.put(name, target.interval or self._settings.interval)
             self._store.update_info(target, bot.state.version)
-        self._meters.templates({target.template for target in wanted.values()})
+        self._meters.tally.keep({target.template for target in wanted.values()})
         self._meters.targets.set(len(wanted))
         self._arm()
 
@@ -131,10 +136,11 @@ class Fleet:
             self._meters.skipped.inc()
         # Dropped: the answer of a bot that left meanwhile, or of an address it no longer has.
         elif self._bots.get(target.bot) is bot and bot.target is target:
-            self._meters.count(target.template, result)
+            self._meters.tally.count(target.template, result)
             seen = observe(bot.state, result, self._settings.thresholds)
             _log_change(bot.state, seen)
             bot.state = seen.state
+            bot.history = remember(bot.history, result)
             self._store.upsert(target, seen, asyncio.get_running_loop().time())
         self._start_waiting()
 

@@ -189,6 +189,8 @@ BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS = Family(
     (),
     "unix seconds",
 )
+BOT_EXPORTER_SHARD = Family("bot_exporter_shard", "gauge", "Which shard this exporter is, from 0.")
+BOT_EXPORTER_SHARDS = Family("bot_exporter_shards", "gauge", "How many exporters share the fleet.")
 BOT_EXPORTER_BUILD_INFO = Family(
     "bot_exporter_build_info", "gauge", "Version of the exporter, always 1.", ("version", "python")
 )
@@ -231,6 +233,8 @@ SELF = (
     BOT_EXPORTER_SCHEDULE_LAG_SECONDS,
     BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL,
     BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
+    BOT_EXPORTER_SHARD,
+    BOT_EXPORTER_SHARDS,
     BOT_EXPORTER_BUILD_INFO,
 )
 ALL = PER_BOT + PER_TEMPLATE + SETTINGS + SELF

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.answer import ProbeResult, Reason
+from exporter.answer import Facts, ProbeResult, Reason
 from exporter.score import Score, Thresholds, next_streak, score
 
 
@@ -10,11 +10,11 @@ from exporter.score import Score, Thresholds, next_streak, score
 class State:
     """What is remembered of a bot between its probes.
 
-    `last_success` is unix seconds, None if it never was ok; `restarts` counts changes of `boot_id`;
-    `health` and `mesh` are the reasons of the last probe, None for well.
+    `score` is None before the first probe; `last_success` is unix seconds, None if it never was ok;
+    `restarts` counts changes of `boot_id`; `health` and `mesh` are the reasons of the last probe.
     """
 
-    probed: bool = False
+    score: float | None = None
     streak: int = 0
     last_success: float | None = None
     version: str = ""
@@ -35,6 +35,7 @@ class Observation:
     result: ProbeResult
     score: Score
     state: State
+    facts: Facts
 
 
 def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Observation:
@@ -42,8 +43,9 @@ def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Obser
     streak = next_streak(before.streak, result)
     facts = result.facts
     restarted = facts.boot_id is not None and before.boot_id is not None and facts.boot_id != before.boot_id
+    points = score(result, streak, thresholds)
     state = State(
-        probed=True,
+        score=points.total,
         streak=streak,
         last_success=result.at if result.health.ok else before.last_success,
         version=before.version if facts.version is None else facts.version,
@@ -53,4 +55,4 @@ def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Obser
         health=result.health.reason,
         mesh=result.mesh.reason,
     )
-    return Observation(result, score(result, streak, thresholds), state)
+    return Observation(result, points, state, facts)

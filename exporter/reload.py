@@ -1,29 +1,36 @@
 """Keeping the fleet in step with its sources: look again every refresh interval, or at once when asked."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 
 import structlog
 
+from exporter.descriptors import shortage
 from exporter.discovery import Discovery, Loaded
 from exporter.fleet import Fleet
 from exporter.meters import Meters
+from exporter.settings import Settings
+from exporter.sharding import mine
 
 log = structlog.get_logger()
 
 
 class Reloader:
+    """`limit` is how many file descriptors this process may have."""
+
     def __init__(
         self,
         discovery: Discovery,
         fleet: Fleet,
         meters: Meters,
-        refresh: float,
+        settings: Settings,
+        limit: int,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._discovery, self._fleet, self._meters = discovery, fleet, meters
-        self._refresh = refresh
+        self._settings, self._limit = settings, limit
         self._now = now
         self._told: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
@@ -38,7 +45,7 @@ class Reloader:
         while True:
             await self.reload()
             try:
-                await asyncio.wait_for(self._wake.wait(), self._refresh)
+                await asyncio.wait_for(self._wake.wait(), self._settings.refresh)
             except TimeoutError:
                 continue
             self._wake.clear()
@@ -46,7 +53,10 @@ class Reloader:
     async def reload(self) -> Loaded:
         loaded = await self._discovery.load()
         before = len(self._fleet)
-        self._fleet.apply(loaded.targets)
+        settings = self._settings
+        self._fleet.apply(mine(loaded.targets, settings.shard, settings.total_shards))
+        if len(self._fleet) != before:
+            gc.freeze()  # a fleet lives long: the collector need not walk it again and again
         self._meters.invalid.set(len(loaded.invalid))
         self._meters.reload_ok.set(loaded.ok)
         if loaded.ok:
@@ -62,6 +72,9 @@ class Reloader:
             if str(problem) not in self._told:
                 log.error("target refused" if problem in loaded.invalid else "targets not read",
                           place=problem.place, why=problem.why, remedy=problem.remedy)  # fmt: skip
-        if (self._told and not problems) or before != len(loaded.targets) or not self.ready:
-            log.info("targets loaded", bots=len(loaded.targets), problems=len(problems))
+        bots = len(self._fleet)
+        if (self._told and not problems) or before != bots or not self.ready:
+            log.info("targets loaded", bots=bots, problems=len(problems))
+            if before != bots and (why := shortage(bots, self._limit, self._settings)):
+                log.warning("too few file descriptors", why=why)
         self._told = problems

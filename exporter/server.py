@@ -1,11 +1,10 @@
 """The exporter over HTTP: metrics, a probe for the person who asks why, health, reload."""
 
-import html
-import time
-
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from exporter import pages
 from exporter.chunk import member
 from exporter.exposition import OPEN_METRICS, TEXT, wants_gzip, wants_open_metrics
 from exporter.fleet import Bot, Fleet
@@ -34,12 +33,13 @@ class Server:
         self._settings, self._session, self._fleet = settings, session, fleet
         self._store, self._meters, self._reloader = store, meters, reloader
 
-    def app(self) -> web.Application:
-        app = web.Application()
+    def app(self, *middlewares: Middleware) -> web.Application:
+        app = web.Application(middlewares=middlewares)
         app.add_routes(
             [
                 web.get("/", self._index),
                 web.get("/metrics", self._metrics),
+                web.get("/sd", self._sd),
                 web.get("/probe", self._probe),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
@@ -49,17 +49,33 @@ class Server:
         )
         return app
 
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=_page(len(self._fleet)), content_type="text/html")
+    async def _index(self, request: web.Request) -> web.Response:
+        search = request.query.get("search", "")
+        text = pages.index(self._fleet, len(self._fleet), search, package_version())
+        return web.Response(text=text, content_type="text/html")
+
+    async def _sd(self, request: web.Request) -> web.Response:
+        """The pages of /metrics as http_sd, for a Prometheus that scrapes a large fleet in parts."""
+        try:
+            _, count = _page_of("1", request.query.get("of", "1"))
+        except ValueError as error:
+            return _say(400, str(error))
+        labels = {"__metrics_path__": "/metrics", "__param_of": str(count)}
+        return web.json_response(
+            [
+                {"targets": [request.host], "labels": labels | {"__param_page": str(page)}}
+                for page in range(1, count + 1)
+            ]
+        )
 
     async def _metrics(self, request: web.Request) -> web.Response:
         try:
-            page, pages = _page_of(request.query.get("page", "1"), request.query.get("of", "1"))
+            page, count = _page_of(request.query.get("page", "1"), request.query.get("of", "1"))
         except ValueError as error:
             return _say(400, str(error))
         gzip = wants_gzip(request.headers.get("Accept-Encoding", ""))
         open_metrics = wants_open_metrics(request.headers.get("Accept", ""))
-        pieces = list(self._store.render(gzip=gzip, open_metrics=open_metrics, page=page - 1, of=pages))
+        pieces = list(self._store.render(gzip=gzip, open_metrics=open_metrics, page=page - 1, of=count))
         own = self._meters.render(open_metrics) if page == 1 else b"# EOF\n" if open_metrics else b""
         pieces.append(member(own) if gzip else own)
         headers = {"Content-Type": OPEN_METRICS if open_metrics else TEXT, "Vary": "Accept, Accept-Encoding"}
@@ -84,7 +100,8 @@ class Server:
             self._session, bot.target, timeout=settings.timeout, max_body=settings.max_body, steps=steps
         )
         seen = observe(bot.state, result, settings.thresholds)
-        text = _report(bot, seen, steps) if debug == "true" else _exposition(bot, seen)
+        series = _exposition(bot, seen)
+        text = pages.report(bot, seen, steps, series) if debug == "true" else series
         return web.Response(text=text, headers={"Content-Type": TEXT})
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -120,34 +137,3 @@ def _exposition(bot: Bot, seen: Observation) -> str:
     store = Store()
     store.upsert(bot.target, seen)
     return b"".join(store.render()).decode()
-
-
-def _report(bot: Bot, seen: Observation, steps: Steps) -> str:
-    """Why, for a person: the steps with their times, the verdict, and the series a probe publishes."""
-    points = seen.score
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.result.at))
-    lines = [
-        f"bot {bot.target.bot} at {bot.target.address}, probed {at}, not counted",
-        "",
-        *(f"{seconds * 1000:10.3f} ms  {text}" for seconds, text in steps.lines),
-        "",
-        f"score {points.total:g}: health {points.health:g}, mesh {points.mesh:g}, "
-        f"latency {points.latency:g}, streak {points.streak:g} ({seen.state.streak} consecutive failures)",
-        "",
-        _exposition(bot, seen),
-    ]
-    return "\n".join(lines)
-
-
-def _page(bots: int) -> str:
-    links = {"/metrics": "metrics", "/-/healthy": "is it alive", "/-/ready": "is it ready"}
-    items = "".join(f'<li><a href="{path}">{path}</a> {text}</li>' for path, text in links.items())
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Bot exporter</title></head>
-<body><h1>Bot exporter</h1>
-<p>Version {html.escape(package_version())}, watching {bots} bots.</p>
-<ul>{items}</ul>
-<form action="/probe"><label>Why is it ill? <input name="bot" required placeholder="bot"></label>
-<input type="hidden" name="debug" value="true"><button>Probe</button></form>
-</body></html>
-"""

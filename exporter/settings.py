@@ -1,6 +1,7 @@
 """The exporter's settings: one frozen object, made from the command line."""
 
 import argparse
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from exporter.answer import MAX_BODY
 from exporter.durations import parse_duration
 from exporter.score import Thresholds
+from exporter.sharding import ordinal
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,9 @@ class Settings:
     urls: tuple[str, ...] = ()
     url_token_file: Path | None = None
     refresh: float = 15
+    shard: int = 0
+    total_shards: int = 1
+    web_config: Path | None = None
     listen: tuple[str, int] = ("127.0.0.1", 9817)
     interval: float = 60
     timeout: float = 10
@@ -49,6 +54,9 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         urls=tuple(given["targets.url"]),
         url_token_file=given["targets.url_token_file"],
         refresh=given["targets.refresh"],
+        shard=given["shard"],
+        total_shards=given["total_shards"],
+        web_config=given["web.config.file"],
         listen=given["web.listen_address"],
         interval=given["probe.interval"],
         timeout=given["probe.timeout"],
@@ -81,6 +89,8 @@ def _contradiction(settings: Settings) -> str:
         return "argument --targets.url-token-file: is only used with --targets.url"
     if settings.tls_ca_file and not settings.tls_verify:
         return "argument --probe.tls-ca-file: is not used with --probe.tls-insecure; drop one of them"
+    if settings.shard >= settings.total_shards:
+        return f"argument --shard: {settings.shard} is not below --total-shards {settings.total_shards}"
     if thresholds.critical > thresholds.low:
         return "argument --score.critical: must not be above --score.low"
     if thresholds.latency_zero <= thresholds.latency_full:
@@ -112,7 +122,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _value(group, "--targets.refresh", _duration, "15s", "time between two looks at files and services")
 
+    group = parser.add_argument_group("sharding, as kube-state-metrics does it")
+    _value(group, "--shard", _shard, "0", "which shard this is, from 0; auto is the ordinal in the host name")
+    _value(group, "--total-shards", _positive, "1", "how many exporters share the fleet")
+
     group = parser.add_argument_group("web")
+    group.add_argument(
+        "--web.config.file", type=Path, metavar="PATH",
+        help="TLS and basic auth, in the format of Prometheus's exporter-toolkit",
+    )  # fmt: skip
     _value(group, "--web.listen-address", _address, "127.0.0.1:9817", "HOST:PORT to serve on; port 0 is any")
 
     group = parser.add_argument_group("probe")
@@ -181,6 +199,10 @@ def _interval(text: str) -> float:
     if not 0.1 <= seconds <= 86400:
         raise ValueError(f'"{text}" is out of range: use 100ms to 1d')
     return seconds
+
+
+def _shard(text: str) -> int:
+    return ordinal(socket.gethostname()) if text == "auto" else _count(text)
 
 
 def _count(text: str) -> int:

@@ -15,9 +15,4 @@ class RequestError(Exception):
 
     def body(self) -> dict[str, dict[str, str]]:
         said = {"field": self.field, "message": self.message, "remedy": self.remedy}
-        # A name out of a request may hold a lone surrogate, which JSON can spell and UTF-8 cannot.
-        return {"error": {key: _printable(value) for key, value in said.items() if value}}
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+        return {"error": {key: value for key, value in said.items() if value}}

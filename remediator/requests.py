@@ -81,7 +81,10 @@ async def read_json(request: Request, limit: int) -> Any:
         if len(body) > limit:
             raise RequestError(413, "the body is too large", field="body", remedy=remedy)
     try:
-        return json.loads(body)
+        data = json.loads(body)
+        if b"\\ud" in body.lower():  # may be half of a surrogate pair: JSON can spell it, UTF-8 cannot
+            json.dumps(data, ensure_ascii=False).encode()
+        return data
     except (ValueError, RecursionError) as error:
         what = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
         raise RequestError(400, f"no JSON: {what}", field="body", remedy="send a JSON object") from None

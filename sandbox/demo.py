@@ -43,6 +43,7 @@ class Show:
     console: Console = field(default_factory=Console)
     pids: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    watcher: Watcher | None = None  # once there is something to watch
 
     @property
     def drawn(self) -> bool:
@@ -84,20 +85,22 @@ def demo(state: Path | None, svg: Path | None, *, check: bool) -> int:
 
 async def perform(show: Show, folder: Path) -> None:
     async with AsyncExitStack() as exit_stack:
+        if show.drawn:
+            await exit_stack.enter_async_context(drawing(show))
         cloud = await exit_stack.enter_async_context(run_cloud(folder / "cloud"))
         show.narrate("a cloud in a box is up; starting Prometheus, Alertmanager, exporter, remediator")
         stack = await exit_stack.enter_async_context(run_stack(folder, cloud))
         show.screen.urls = urls_of(stack)
         watcher = await exit_stack.enter_async_context(watching(stack, show.screen.hear))
-        if show.drawn:
-            await exit_stack.enter_async_context(drawing(show, watcher))
+        show.watcher = watcher
         show.pids |= await pids_of(stack)
         await tell_story(show, Stage(stack, watcher, show.narrate))
         if show.svg is not None:
             show.screen.now = watcher.now
             write_svg(show.screen, show.svg)
         if not show.check:
-            show.narrate("that was the play; all stays up until Ctrl-C")
+            token = folder / "config" / "remediator-token"
+            show.narrate(f"that was the play; all stays up until Ctrl-C. The API's token is in {token}")
             for name, url in show.screen.urls.items() if not show.drawn else ():
                 print(f"{name:14} {url}", flush=True)
             await asyncio.Event().wait()
@@ -123,12 +126,13 @@ async def pids_of(stack: Stack) -> set[int]:
 
 
 @asynccontextmanager
-async def drawing(show: Show, watcher: Watcher) -> AsyncIterator[None]:
+async def drawing(show: Show) -> AsyncIterator[None]:
     """Keep the screen fresh, on the terminal's alternate screen."""
 
     async def redraw(live: Live) -> None:
         while True:
-            show.screen.now = watcher.now
+            if show.watcher is not None:
+                show.screen.now = show.watcher.now
             live.refresh()
             await asyncio.sleep(REDRAW)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
@@ -20,7 +21,7 @@ from sandbox.watch import BotNow, Snapshot
 
 WIDTH, HEIGHT = 118, 42  # of the picture, in characters
 EVENTS = 50  # kept
-OTHER_LINES = 23  # that all but the log takes
+OTHER_LINES = 25  # that all but the log takes
 BANDS = ((100, "green"), (70, "yellow"), (30, "dark_orange"), (0, "red"))  # the score's bands
 STATES = {
     "well": "green",
@@ -52,7 +53,7 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text("Bot Orchestrator", "bold cyan")
-        yield Text("   ".join(f"{name} {url}" for name, url in self.urls.items()), "dim", overflow="ellipsis")
+        yield Columns([Text(f"{name} {url}", "dim") for name, url in self.urls.items()], padding=(0, 3))
         yield self.fleet()
         yield self.acts()
         yield self.log(max(3, console.height - OTHER_LINES))

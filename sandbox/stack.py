@@ -72,6 +72,11 @@ class Stack:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
+    async def rules(self) -> list[str]:
+        """Names of the alerting and recording rules that Prometheus evaluates."""
+        answer = await self._json("GET", f"{self.prometheus_url}/api/v1/rules")
+        return [rule["name"] for group in answer["data"]["groups"] for rule in group["rules"]]
+
     async def alerts(self) -> list[dict[str, Any]]:
         """Alertmanager's active alerts (its API, v2)."""
         found: list[dict[str, Any]] = await self._json("GET", f"{self.alertmanager_url}/api/v2/alerts")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox.cloud import Effect
 from sandbox.faults import CuredBy, FaultKind
@@ -15,6 +15,7 @@ from sandbox.stack import REMEDIATOR_BOT, Stack
 from sandbox.waiting import WaitError, wait_until
 from sandbox.watch import Snapshot, Watcher
 
+T = TypeVar("T")
 TEMPLATES = ("tool-builder", "designer", "support", "manager")
 DEPLOY_SECONDS = 60.0
 ACT_SECONDS = 60.0  # the longest a step of an act may take; none should take half of it
@@ -40,7 +41,7 @@ ACTS = (
     ),
     Act(
         "needs-reboot",
-        "it hangs, and would hang again after a restart",
+        "it hangs, and hangs again after a restart",
         ("designer-1",),
         "hang",
         "reboot",
@@ -65,7 +66,7 @@ ACTS = (
     ),
     Act(
         "fleet-outage",
-        "six of eight die at once: the cause is shared, so hands off",
+        "six of eight die at once: hands off",
         ("support-1", "support-2", "designer-1", "designer-2", "tool-builder-1", "tool-builder-2"),
         "die",
         "restart",
@@ -116,6 +117,9 @@ class Stage:
     watcher: Watcher
     narrate: Callable[[str], None]
 
+    async def until(self, condition: Callable[[Snapshot], T | None], what: str) -> T:
+        return await self.watcher.until(condition, ACT_SECONDS, what)
+
 
 async def deploy_fleet(stage: Stage) -> float:
     """Two bots of each template, through the API; the seconds until all are deployed and seen to be well."""
@@ -163,25 +167,25 @@ async def play(act: Act, stage: Stage) -> Result:
 
 async def play_illness(result: Result, stage: Stage) -> None:
     """One bot is ill: alert, actions in order, and the end that the act asks for."""
-    act, (bot,), until = result.act, result.act.bots, stage.watcher.until
-    await until(lambda now: now.is_firing("", bot), ACT_SECONDS, f"an alert of {bot} in Alertmanager")
+    act, (bot,), until = result.act, result.act.bots, stage.until
+    await until(lambda now: now.is_firing("", bot), f"an alert of {bot} in Alertmanager")
     result.mark("alert", time.time())
-    first = (await until(lambda now: now.actions(result.begun, bot), ACT_SECONDS, f"an action on {bot}"))[0]
+    first = (await until(lambda now: now.actions(result.begun, bot), f"an action on {bot}"))[0]
     result.mark("action", first.at)
-    run = await until(lambda now: ended(now, bot, result.begun), ACT_SECONDS, f"the end of {bot}'s recovery")
+    run = await until(lambda now: ended(now, bot, result.begun), f"the end of {bot}'s recovery")
     result.outcome, result.tier = run["status"], run["tier"]
     if act.outcome == "escalated":
         result.mark("escalated", seconds_of(run["finishedAt"]))
         result.tier = ""
         await until_told(result, stage, bot)
     else:
-        await until(lambda now: is_well(now, bot), ACT_SECONDS, f"{bot} seen to be well")
+        await until(lambda now: is_well(now, bot), f"{bot} seen to be well")
         result.mark("healthy", time.time())
     effects = await stage.stack.cloud.effects()
     judge(result, [effect for effect in effects if effect.bot == bot and effect.at >= result.begun])
     if act.outcome == "escalated":
         await a_person_comes(stage, bot)
-    await until(lambda now: now.calm, ACT_SECONDS, "calm")
+    await until(lambda now: now.calm, "calm")
 
 
 async def until_told(result: Result, stage: Stage, bot: str) -> None:
@@ -202,29 +206,25 @@ async def a_person_comes(stage: Stage, bot: str) -> None:
 
 async def play_outage(result: Result, stage: Stage) -> None:
     """Most bots are ill: nothing may be done to any, and it must be said why."""
-    until, stack = stage.watcher.until, stage.stack
-    await until(lambda now: now.is_firing("BotFleetOutage"), ACT_SECONDS, "BotFleetOutage in Alertmanager")
+    until, stack = stage.until, stage.stack
+    await until(lambda now: now.is_firing("BotFleetOutage"), "BotFleetOutage in Alertmanager")
     result.mark("alert", time.time())
     first = result.act.bots[0]
     stage.narrate(
-        f"Alertmanager holds single alerts back; {first}'s is delivered all the same, as after a restart"
+        f"Alertmanager inhibits single alerts; {first}'s is delivered all the same, as after its restart"
     )
-    alert = await until(lambda now: alert_of(now, first), ACT_SECONDS, f"an alert of {first}, inhibited")
+    alert = await until(lambda now: alert_of(now, first), f"an alert of {first}, inhibited")
     await stack.call("POST", "/alerts", webhook(alert))
-    run = await until(
-        lambda now: held(now, first, result.begun), ACT_SECONDS, f"{first}'s recovery held back"
-    )
-    await until(lambda now: now.storm.get("active"), ACT_SECONDS, "the storm in /dashboard")
-    stage.narrate(f"held back: {run['reason']}")
-    await until(
-        lambda now: streaks(now, result.act.bots) >= HELD_PROBES, ACT_SECONDS, "a while of holding back"
-    )
+    await until(lambda now: held(now, first, result.begun), f"{first}'s recovery held back")
+    await until(lambda now: now.storm.get("active"), "the storm in /dashboard")
+    await until(lambda now: streaks(now, result.act.bots) >= HELD_PROBES, "a while of holding back")
     effects = [effect for effect in await stack.cloud.effects() if effect.at >= result.begun]
     result.problems += [f"{effect.action} of {effect.bot} during the outage" for effect in effects]
     result.outcome = "held back"
-    stage.narrate("the cause goes away: every bot is back")
+    stage.narrate(f"nothing was done through {HELD_PROBES} failed probes; now the cause goes away")
+    await stack.cloud.heal(first)  # before the others: it must be well when the gate opens again
     await stack.cloud.heal()
-    await until(lambda now: now.calm and not now.storm.get("active"), ACT_SECONDS, "calm after the outage")
+    await until(lambda now: now.calm and not now.storm.get("active"), "calm after the outage")
     result.mark("healthy", time.time())
 
 

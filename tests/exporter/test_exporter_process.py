@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import parse_settings
@@ -63,6 +66,8 @@ def test_version_is_told() -> None:
         (["--targets.file", "x", "--log.level", "loud"], ["--log.level", "loud"]),
         (["--targets.file", "x", "--targets.url-token-file", "t"], ["--targets.url-token-file"]),
         (["--target.file", "x"], ["--target.file"]),
+        (["--targets.file", "x", "--shard", "2", "--total-shards", "2"], ["--shard", "--total-shards"]),
+        (["--targets.file", "x", "--shard", "first"], ["--shard", "first"]),
     ],
 )
 def test_a_bad_flag_is_named_with_its_remedy(
@@ -203,6 +208,59 @@ async def test_a_person_can_ask_why(
         status, text = await exporter.get("/")
         assert status == 200
         assert '<a href="/metrics">' in text
+        assert "/probe?bot=forge&amp;debug=true" in text
+
+
+async def test_a_scrape_may_be_gzipped_openmetrics_and_in_pages(
+    run_exporter: Any, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    path = tmp_path / "bots.json"
+    names = {f"bot-{n}" for n in range(40)}
+    write(path, **dict.fromkeys(names, "127.0.0.1:1"))
+    async with run_exporter("--targets.file", str(path), "--probe.interval", "1h") as exporter:
+
+        async def known() -> bool:
+            return bool((await exporter.get("/metrics"))[1].count("bot_info{") == 40)
+
+        await wait_until(known)
+        async with aiohttp.ClientSession() as session:
+            accept = {"Accept": "application/openmetrics-text"}
+            async with session.get(exporter.url + "/metrics", headers=accept) as response:
+                text = await response.text()
+                assert response.headers["Content-Encoding"] == "gzip"
+                assert response.content_type == "application/openmetrics-text"
+        assert list(parse_open_metrics(text))  # type: ignore[no-untyped-call]
+        pages = json.loads((await exporter.get("/sd?of=4"))[1])
+        assert len(pages) == 4
+        seen: list[str] = []
+        for page in pages:
+            labels = page["labels"]
+            query = f"page={labels['__param_page']}&of={labels['__param_of']}"
+            _, text = await exporter.get(f"{labels['__metrics_path__']}?{query}")
+            seen += re.findall(r'bot_info{bot="([^"]+)"', text)
+            assert ("process_cpu_seconds_total" in text) == (labels["__param_page"] == "1")
+        assert sorted(seen) == sorted(names)
+        for query in ("page=0", "page=2", "page=x&of=4", "page=1&of=3", "of=9999999"):
+            assert (await exporter.get(f"/metrics?{query}"))[0] == 400
+
+
+async def test_shards_share_the_fleet(run_exporter: Any, tmp_path: Path, wait_until: WaitUntil) -> None:
+    path = tmp_path / "bots.json"
+    names = {f"bot-{n}" for n in range(20)}
+    write(path, **dict.fromkeys(names, "127.0.0.1:1"))
+    seen: list[str] = []
+    for shard in ("0", "1"):
+        flags = ("--targets.file", str(path), "--shard", shard, "--total-shards", "2")
+        async with run_exporter(*flags) as exporter:
+
+            async def known(exporter: Any = exporter) -> bool:
+                return "bot_info{" in (await exporter.get("/metrics"))[1]
+
+            await wait_until(known)
+            _, text = await exporter.get("/metrics")
+            assert f"bot_exporter_shard {shard}.0\n" in text
+            seen += re.findall(r'bot_info{bot="([^"]+)"', text)
+    assert sorted(seen) == sorted(names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -91,7 +91,10 @@ async def test_no_more_probes_run_at_once_than_allowed_and_none_is_forgotten(
         assert len(prober.running) <= 3
         assert value(meters, "bot_exporter_probes_in_flight") <= 3
         prober.finish()
-        return all(bot is not None and bot.state.probed for bot in (fleet.get(f"bot-{n}") for n in range(10)))
+        return all(
+            bot is not None and bot.state.score is not None
+            for bot in (fleet.get(f"bot-{n}") for n in range(10))
+        )
 
     await wait_until(all_seen)
     fleet.stop()
@@ -132,7 +135,7 @@ async def test_a_bot_at_a_new_address_is_not_judged_by_its_old_one(
     prober.finish(FAILED)
     bot = fleet.get("bot-0")
     assert bot is not None
-    assert not bot.state.probed
+    assert bot.state.score is None
     await wait_until(runs)
     assert prober.running[0][0].address == "127.0.0.1:2"
     fleet.stop()

@@ -1,5 +1,7 @@
 """The names of the series: house rules, and that what is served is what is declared."""
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import metrics
@@ -25,7 +27,7 @@ def test_one_label_identifies_a_bot() -> None:
 
 def test_the_exporters_own_series_are_those_declared_and_exist_at_zero() -> None:
     meters = Meters(Settings(), "1.0")
-    meters.templates({"support"})
+    meters.tally.keep({"support"})
     families = list(text_string_to_metric_families(meters.render().decode()))
     ours = {family.name: family for family in families if family.name.startswith("bot_")}
     declared = {
@@ -42,8 +44,20 @@ def test_the_exporters_own_series_are_those_declared_and_exist_at_zero() -> None
 
 def test_a_templates_series_leave_with_its_last_bot() -> None:
     meters = Meters(Settings(), "1.0")
-    meters.templates({"support", "manager"})
-    meters.templates({"manager"})
+    meters.tally.keep({"support", "manager"})
+    meters.tally.keep({"manager"})
     text = meters.render().decode()
     assert 'template="manager"' in text
     assert 'template="support"' not in text
+
+
+def test_the_readme_documents_every_series() -> None:
+    """The table in exporter/README.md says exactly what the code says."""
+    readme = (Path(metrics.__file__).parent / "README.md").read_text()
+    _, _, tail = readme.partition("<!-- metrics:")
+    rows = [line for line in tail.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{family.name}` | {family.type} | {', '.join(f'`{label}`' for label in family.labels) or '-'} "
+        f"| {family.unit or '-'} | {family.help} |"
+        for family in metrics.ALL
+    ]

@@ -6,15 +6,10 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from exporter.fast import FastProber
 from exporter.probe import ProbeResult, Reason, Steps, open_session, probe
@@ -25,6 +20,7 @@ from exporter.targets import Target
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 RawBot = Callable[[Handler], Awaitable[str]]
 HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
+Certificate = Callable[[Path, str, timedelta], ssl.SSLContext]
 Ask = Callable[..., Awaitable[ProbeResult]]
 
 PATIENCE = 10.0  # for answers that must come; never waited for in full
@@ -327,31 +323,6 @@ async def test_the_steps_of_a_probe_are_told_with_their_times(http_bot: HttpBot)
     assert times == sorted(times)
 
 
-def certificate(folder: Path, address: str, ends: timedelta) -> ssl.SSLContext:
-    """A server's context with a fresh self-signed certificate, written to `folder`/cert.pem."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bot")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + ends)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
-
-
 @pytest.mark.parametrize(
     ("address", "ends", "trusted", "reason"),
     [
@@ -363,7 +334,13 @@ def certificate(folder: Path, address: str, ends: timedelta) -> ssl.SSLContext:
     ids=["good", "unknown issuer", "expired", "wrong host"],
 )
 async def test_certificates_are_checked(
-    tmp_path: Path, ask: Ask, address: str, ends: timedelta, trusted: bool, reason: Reason | None
+    tmp_path: Path,
+    ask: Ask,
+    certificate: Certificate,
+    address: str,
+    ends: timedelta,
+    trusted: bool,
+    reason: Reason | None,
 ) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -1,0 +1,44 @@
+"""What people see."""
+
+from exporter import pages
+from exporter.answer import Reason
+from exporter.fleet import Bot
+from exporter.observation import State
+from exporter.targets import Target
+
+
+def bots() -> list[Bot]:
+    return [
+        Bot(Target("well", "127.0.0.1:1", template="support"), State(score=100)),
+        Bot(Target("dead", "127.0.0.1:1", template="manager"), State(0, 3, health=Reason.tls)),
+        Bot(Target("new", "127.0.0.1:1", template="<b>")),
+    ]
+
+
+def test_the_worst_bots_come_first_and_the_unknown_last() -> None:
+    text = pages.index(bots(), 3, "", "1.0")
+    places = [text.index(f"bot={name}&amp;debug=true") for name in ("dead", "well", "new")]
+    assert places == sorted(places)
+    assert "critical" in text
+    assert "not yet probed" in text
+
+
+def test_search_finds_name_template_and_reason() -> None:
+    for words, found in (("DEAD", "dead"), ("support", "well"), ("tls", "dead")):
+        text = pages.index(bots(), 3, words, "1.0")
+        assert text.count("<tr><td>") == 1
+        assert f"bot={found}&amp;" in text
+
+
+def test_what_is_shown_is_escaped() -> None:
+    text = pages.index(bots(), 3, '"><script>', "1.0")
+    assert "<script>" not in text
+    assert "&lt;b&gt;" in pages.index(bots(), 3, "", "1.0")
+
+
+def test_any_fleet_makes_a_small_page() -> None:
+    fleet = [Bot(Target(f"bot-{n}", "127.0.0.1:1"), State(score=n % 101)) for n in range(50_000)]
+    text = pages.index(fleet, len(fleet), "bot", "1.0")
+    assert text.count("<tr><td>") == 100
+    assert "100 of 50000" in text
+    assert len(text) < 50_000
