@@ -113,17 +113,14 @@ class Engine:
             mine = await tx.beat(list(self._tasks))
         for run_id, item in list(self._tasks.items()):
             if mine.get(run_id) == item.lease.fence:
-                item.lease.held_until = began + self.store.lease_seconds
+                item.lease.held_until = self.store.held_until(began)
             elif not item.ended.is_set() and item.task is not None:
                 item.task.cancel()
 
     async def _claim(self) -> None:
         async with self.store.write() as tx:
-            claimed = await tx.claim(alone=self.store.alone, limit=CLAIMED_AT_ONCE)
+            claimed = await tx.claim(list(self._tasks), alone=self.store.alone, limit=CLAIMED_AT_ONCE)
         for run in claimed:
-            stale = self._tasks.pop(run.id, None)
-            if stale is not None and stale.task is not None:
-                stale.task.cancel()
             log.info("run taken up", run=run.id, kind=run.kind, bot=run.bot, tier=run.tier, fence=run.fence)
             self.drive(run)
 

@@ -1,6 +1,7 @@
 """What is kept, and the few ways it changes. Every method of a `Transaction` is one statement or two."""
 
 import json
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -137,15 +138,16 @@ class Transaction:
         found = await self._connection.execute(select(runs.c.id, runs.c.fence).where(mine))
         return {row.id: row.fence for row in found}
 
-    async def claim(self, *, alone: bool, limit: int) -> list[Run]:
+    async def claim(self, live: Sequence[str], *, alone: bool, limit: int) -> list[Run]:
         """Take the oldest runs that nobody holds, or whose holder has gone silent.
 
-        `alone`: no other process can be at work on this database, so whoever held them is dead.
+        `live`: those this replica is driving. `alone`: no other process can be at work on this database, so
+        whoever held a run before this one is dead.
         """
         free = or_(runs.c.owner.is_(None), runs.c.lease_until < self.now)
         if alone:
             free = or_(free, runs.c.owner != self._replica)
-        waiting = select(runs).where(runs.c.finished_at.is_(None), free)
+        waiting = select(runs).where(runs.c.finished_at.is_(None), free, runs.c.id.not_in(live))
         found = await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
         until = self.now + self._lease_seconds
         for run in found:
@@ -436,8 +438,12 @@ class Store:
         return self._clock() + self._offset
 
     def lease(self, run: Run) -> Lease:
-        """For a run that this replica has just begun or claimed, in a transaction of a moment ago."""
-        return Lease(run.id, run.fence, self.monotonic() + self.lease_seconds / 2, self.monotonic)
+        """For a run that this replica has just begun or claimed."""
+        return Lease(run.id, run.fence, self.held_until(self.monotonic()), self.monotonic)
+
+    def held_until(self, asked_at: float) -> float:
+        """A third is kept in hand for what happens between the last look at a lease and the effect."""
+        return math.inf if self.alone else asked_at + self.lease_seconds * 2 / 3
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
@@ -456,7 +462,7 @@ class Store:
         async with self.write() as tx:
             await tx.prove(lease)
             yield tx
-        lease.held_until = began + self.lease_seconds
+        lease.held_until = self.held_until(began)
 
     async def _transaction(self, connection: AsyncConnection) -> Transaction:
         now = await self._database.now(connection)

@@ -12,7 +12,7 @@ from tests.remediator.conftest import firing, resolved, webhook
 
 BOT = Bot(
     "forge", "support", "staging", "active", "127.0.0.2:1", "/health", "/mesh", "i-1", {}, "sha", None, None,
-    None, None, 0, 0,
+    "", None, None, 0, 0, 0,
 )  # fmt: skip
 ALERT = Alert.model_validate(firing("forge"))
 BEGAN = ALERT.started

@@ -1,28 +1,87 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remediator.gates import Effect, Fleet, Limits, Situation, Verdict, decisive, judge, storm
+from remediator.gates import (
+    Effect,
+    Fleet,
+    Limits,
+    Seen,
+    Situation,
+    Storm,
+    Verdict,
+    decisive,
+    judge,
+    over_limit,
+    tokens,
+    weather,
+)
+from remediator.model import Approval, Bot
+from remediator.modes import Rule, mode_for, parse_rule
 
-LIMITS = Limits(fleet_max_ratio=0.3, fleet_min_unhealthy=1, max_in_flight=3)
+LIMITS = Limits(
+    fleet_max_ratio=0.3,
+    fleet_min_unhealthy=1,
+    storm_cooldown=120,
+    dependency_min=3,
+    max_in_flight=3,
+    max_per_template=3,
+    max_per_zone=3,
+    burst=10,
+    refill=30,
+    max_attempts=3,
+    approval_timeout=1800,
+)
+BOT = Bot(
+    name="forge", template="support", environment="staging", state="active", address="127.0.0.2:1",
+    health_path="/health", mesh_path="/mesh", instance_id="i-1", config={}, config_sha="sha", boot_id=None,
+    started_at=None, zone="us-west-1a", quarantined_at=None, quarantine_reason=None, attempts_from=0,
+    created_at=0, updated_at=0,
+)  # fmt: skip
+
+
+def fleet(probed: int, ill: int, total: int | None = None) -> Fleet:
+    """`ill` of `probed`, no two alike, so that nothing is shared."""
+    seen = tuple(Seen(f"template-{n}", f"environment-{n}", f"zone-{n}", n < ill) for n in range(probed))
+    return Fleet(probed if total is None else total, seen)
+
+
+def others(count: int, **changes: Any) -> list[Bot]:
+    return [
+        replace(BOT, **{"name": f"bot-{n}", "template": "designer", "zone": "", **changes})
+        for n in range(count)
+    ]
+
+
 ILL = Situation(
+    now=1000.0,
+    tier="restart",
+    bot=BOT,
     trigger="alert",
     bot_healthy=False,
     bot_seen="/health: connect_refused",
     alerts_firing=True,
-    fleet=Fleet(total=10, probed=10, unhealthy=1),
-    in_flight=0,
+    cancel=None,
+    holds=[],
+    silenced="",
+    blind="",
+    fleet=fleet(10, 1),
+    storm=Storm(),
+    in_flight=[],
+    ahead=0,
+    intents=[],
+    attempts=0,
+    mode="auto",
+    approval=None,
 )
+ASKED = Approval("rec-1", "restart", 900, 2700, "", "")
 
 
-def situation(**changes: Any) -> Situation:
-    return Situation(**{name: getattr(ILL, name) for name in Situation.__slots__} | changes)
-
-
-def stopped_by(now: Situation, limits: Limits = LIMITS) -> tuple[str, Effect] | None:
-    stop = decisive(judge(now, limits))
+def stopped_by(situation: Situation, limits: Limits = LIMITS) -> tuple[str, Effect] | None:
+    stop = decisive(judge(situation, limits))
     return None if stop is None else (stop.gate, stop.effect)
 
 
@@ -30,46 +89,109 @@ def test_an_ill_bot_in_a_healthy_fleet_may_be_acted_on() -> None:
     assert stopped_by(ILL) is None
 
 
+STOPS: list[tuple[dict[str, Any], str, Effect]] = [
+    ({"cancel": "cancelled by jo"}, "cancelled", Effect.end),
+    ({"bot_healthy": True}, "healthy", Effect.end),
+    ({"alerts_firing": False}, "resolved", Effect.end),
+    ({"holds": ["paused by jo"]}, "paused", Effect.hold),
+    ({"silenced": "silenced by jo"}, "silenced", Effect.hold),
+    ({"blind": "the exporter is down"}, "sight", Effect.hold),
+    ({"fleet": fleet(10, 4)}, "fleet", Effect.hold),
+    ({"storm": Storm(True, 900, 950)}, "fleet", Effect.hold),
+    ({"in_flight": others(3)}, "in_flight", Effect.hold),
+    ({"in_flight": others(2), "ahead": 1}, "in_flight", Effect.hold),
+    ({"intents": [1000.0] * 10}, "rate", Effect.hold),
+    ({"attempts": 3}, "attempts", Effect.escalate),
+    ({"mode": "approve"}, "mode", Effect.hold),
+    ({"mode": "approve", "approval": ASKED}, "mode", Effect.hold),
+    ({"mode": "approve", "approval": replace(ASKED, decision="no", actor="jo")}, "mode", Effect.escalate),
+    ({"mode": "approve", "approval": replace(ASKED, expires_at=1000)}, "mode", Effect.escalate),
+]
+
+
+@pytest.mark.parametrize(("changes", "gate", "effect"), STOPS)
+def test_each_gate_stops_what_it_is_for(changes: dict[str, Any], gate: str, effect: Effect) -> None:
+    assert stopped_by(replace(ILL, **changes)) == (gate, effect)
+
+
 @pytest.mark.parametrize(
-    ("changes", "gate", "effect"),
+    "changes",
     [
-        ({"bot_healthy": True}, "healthy", Effect.end),
-        ({"alerts_firing": False}, "resolved", Effect.end),
-        ({"fleet": Fleet(10, 10, 4)}, "fleet", Effect.hold),
-        ({"in_flight": 3}, "in_flight", Effect.hold),
+        {"storm": Storm(False, 900, 950)},
+        {"in_flight": others(2)},
+        {"intents": [1000.0] * 9},
+        {"intents": [970.0] * 10},
+        {"attempts": 2},
+        {"mode": "shadow"},
+        {"mode": "approve", "approval": replace(ASKED, decision="yes", actor="jo")},
     ],
 )
-def test_each_gate_stops_what_it_is_for(changes: dict[str, Any], gate: str, effect: Effect) -> None:
-    assert stopped_by(situation(**changes)) == (gate, effect)
+def test_just_short_of_its_limit_no_gate_stops(changes: dict[str, Any]) -> None:
+    assert stopped_by(replace(ILL, **changes)) is None
+
+
+@pytest.mark.parametrize(("changes", "gate", "effect"), STOPS)
+def test_a_person_overrides_all_but_the_caps_and_a_cancel(
+    changes: dict[str, Any], gate: str, effect: Effect
+) -> None:
+    stop = stopped_by(replace(ILL, trigger="manual", **changes))
+    assert stop == ((gate, effect) if gate in ("cancelled", "in_flight", "rate") else None)
 
 
 def test_every_gate_is_judged_and_says_why_even_when_another_has_stopped_it() -> None:
-    verdicts = judge(situation(bot_healthy=True, fleet=Fleet(4, 4, 3), in_flight=9), LIMITS)
-    assert [verdict.gate for verdict in verdicts] == ["healthy", "resolved", "fleet", "in_flight"]
+    verdicts = judge(replace(ILL, bot_healthy=True, fleet=fleet(4, 3)), LIMITS)
+    assert [verdict.gate for verdict in verdicts] == [
+        "cancelled", "healthy", "resolved", "paused", "silenced", "sight", "fleet", "in_flight", "rate",
+        "attempts", "mode",
+    ]  # fmt: skip
     assert all(verdict.why for verdict in verdicts)
-    assert "3 of 4 bots are ill (75%)" in verdicts[2].why
+    assert "3 of 4 bots are ill (75%)" in verdicts[6].why
 
 
 def test_nothing_left_to_do_wins_over_having_to_wait() -> None:
     """Else a bot that is well again would be held in a storm for as long as the storm lasts."""
-    assert stopped_by(situation(bot_healthy=True, fleet=Fleet(4, 4, 4))) == ("healthy", Effect.end)
-    assert stopped_by(situation(alerts_firing=False, in_flight=9)) == ("resolved", Effect.end)
+    assert stopped_by(replace(ILL, bot_healthy=True, fleet=fleet(4, 4))) == ("healthy", Effect.end)
+    assert stopped_by(replace(ILL, alerts_firing=False, in_flight=others(9))) == ("resolved", Effect.end)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"bot_healthy": True}, {"alerts_firing": False}, {"fleet": Fleet(4, 4, 4)}]
-)
-def test_a_person_overrides_healthy_resolved_and_fleet(changes: dict[str, Any]) -> None:
-    assert stopped_by(situation(trigger="manual", **changes)) is None
+def test_having_to_wait_wins_over_giving_up() -> None:
+    """A bot with its attempts spent is not the culprit in an outage."""
+    assert stopped_by(replace(ILL, attempts=9, fleet=fleet(4, 4))) == ("fleet", Effect.hold)
 
 
-def test_a_person_does_not_override_the_cap_on_actions_in_flight() -> None:
-    assert stopped_by(situation(trigger="manual", in_flight=3)) == ("in_flight", Effect.hold)
+def test_a_person_is_asked_only_once_nothing_else_holds_it_back() -> None:
+    verdicts = judge(replace(ILL, mode="approve", fleet=fleet(4, 4)), LIMITS)
+    assert verdicts[-1].effect is Effect.go
+    assert "once nothing else holds it back" in verdicts[-1].why
+
+
+@pytest.mark.parametrize("kind", ["zone", "template", "environment"])
+def test_all_bots_behind_one_thing_ill_and_others_well_means_that_thing(kind: str) -> None:
+    shared = {"zone": "us-west-1a", "template": "support", "environment": "staging"}[kind]
+    down = [replace(one, **{kind: shared}) for one in fleet(3, 3).seen]
+    seen = Fleet(20, (*down, *fleet(17, 0).seen))
+    assert stopped_by(replace(ILL, fleet=seen)) == ("sight", Effect.hold)
+    one_is_well = (replace(down[0], ill=False), *down[1:])
+    assert stopped_by(replace(ILL, fleet=Fleet(20, (*one_is_well, *fleet(17, 0).seen)))) is None
+    assert stopped_by(replace(ILL, fleet=Fleet(20, (*down[1:], *fleet(18, 0).seen)))) is None
+
+
+def test_a_template_and_a_zone_have_caps_of_their_own() -> None:
+    limits = replace(LIMITS, max_in_flight=9, max_per_template=1, max_per_zone=2)
+    assert stopped_by(replace(ILL, in_flight=others(1, template="support")), limits) == (
+        "in_flight",
+        Effect.hold,
+    )
+    assert stopped_by(replace(ILL, in_flight=others(2, zone="us-west-1a")), limits) == (
+        "in_flight",
+        Effect.hold,
+    )
+    assert stopped_by(replace(ILL, in_flight=others(2)), limits) is None
 
 
 def test_a_sample_is_said_to_be_one() -> None:
-    verdicts = judge(situation(fleet=Fleet(total=1000, probed=200, unhealthy=10)), LIMITS)
-    assert "a sample of 1000" in verdicts[2].why
+    verdicts = judge(replace(ILL, fleet=fleet(200, 10, total=1000)), LIMITS)
+    assert "a sample of 1000" in verdicts[6].why
 
 
 @pytest.mark.parametrize(
@@ -78,40 +200,85 @@ def test_a_sample_is_said_to_be_one() -> None:
 )
 def test_share_and_floor_of_the_fleet_gate(probed: int, most: int) -> None:
     """A fleet of three heals one; of ten, three: exactly the share is still allowed."""
-    assert not storm(Fleet(probed, probed, most), LIMITS)
-    assert storm(Fleet(probed, probed, most + 1), LIMITS)
+    assert not over_limit(fleet(probed, most), LIMITS)
+    assert over_limit(fleet(max(probed, most + 1), most + 1), LIMITS) or probed <= most
 
 
-@given(
-    ratio=st.integers(0, 100),
-    floor=st.integers(1, 10),
-    probed=st.integers(0, 5000),
-    share=st.floats(0, 1),
-)
+@given(ratio=st.integers(0, 100), floor=st.integers(1, 10), probed=st.integers(0, 300), share=st.floats(0, 1))
 def test_never_above_the_limit_and_never_blocked_below_it(
     ratio: int, floor: int, probed: int, share: float
 ) -> None:
     """The limit in exact integers, where the gate has floats."""
     unhealthy = round(share * probed)
+    limits = replace(LIMITS, fleet_max_ratio=ratio / 100, fleet_min_unhealthy=floor)
+    stop = stopped_by(replace(ILL, fleet=fleet(probed, unhealthy)), limits)
     allowed = max(floor, ratio * probed // 100)
-    limits = Limits(ratio / 100, floor, 1)
-    stop = stopped_by(situation(fleet=Fleet(probed, probed, unhealthy)), limits)
     assert stop == (None if unhealthy <= allowed else ("fleet", Effect.hold))
 
 
-@given(in_flight=st.integers(0, 100), limit=st.integers(1, 50), manual=st.booleans())
+def test_a_storm_is_over_a_cool_down_after_the_last_look_over_the_limit() -> None:
+    storm = weather(Storm(), fleet(10, 5), 100, LIMITS)
+    assert storm == Storm(True, 100, 100)
+    storm = weather(storm, fleet(10, 5), 150, LIMITS)
+    assert storm == Storm(True, 100, 150)
+    assert weather(storm, fleet(10, 0), 269, LIMITS).active
+    assert not weather(storm, fleet(10, 0), 270, LIMITS).active
+
+
+@given(st.lists(st.floats(0, 100), max_size=60), st.integers(1, 10), st.floats(0.1, 30))
+def test_the_bucket_never_gives_more_than_burst_and_refill_allow(
+    times: list[float], burst: int, refill: float
+) -> None:
+    """Asking at each time and taking where there is one: no window sees more than burst + length / refill."""
+    limits = replace(LIMITS, burst=burst, refill=refill)
+    taken: list[float] = []
+    for now in sorted(times):
+        if tokens(taken, now, limits) >= 1:
+            taken.append(now)
+    for start in range(len(taken)):
+        for end in range(start, len(taken)):
+            assert end - start + 1 <= burst + (taken[end] - taken[start]) / refill + 1e-6
+
+
+@given(in_flight=st.integers(0, 20), limit=st.integers(1, 10), manual=st.booleans())
 def test_never_more_in_flight_than_the_cap(in_flight: int, limit: int, manual: bool) -> None:
-    now = situation(trigger="manual" if manual else "alert", in_flight=in_flight)
-    goes = stopped_by(now, Limits(1, 1, limit)) is None
-    assert goes == (in_flight < limit)
+    now = replace(ILL, trigger="manual" if manual else "alert", in_flight=others(in_flight))
+    limits = replace(LIMITS, max_in_flight=limit, max_per_template=99, max_per_zone=99)
+    assert (stopped_by(now, limits) is None) == (in_flight < limit)
 
 
 @given(st.lists(st.sampled_from(list(Effect)), max_size=6))
-def test_the_decisive_verdict_is_the_first_end_then_the_first_hold(effects: list[Effect]) -> None:
+def test_an_end_goes_before_a_hold_and_a_hold_before_an_escalation(effects: list[Effect]) -> None:
     verdicts = [Verdict(str(number), effect, "") for number, effect in enumerate(effects)]
     stop = decisive(verdicts)
-    if stop is None:
-        assert set(effects) <= {Effect.go}
-    else:
-        assert stop.effect is (Effect.end if Effect.end in effects else Effect.hold)
-        assert int(stop.gate) == effects.index(stop.effect)
+    ranked = [effect for effect in (Effect.end, Effect.hold, Effect.escalate) if effect in effects]
+    assert (stop is None) == (not ranked)
+    if stop is not None:
+        assert (stop.effect, int(stop.gate)) == (ranked[0], effects.index(ranked[0]))
+
+
+@pytest.mark.parametrize(
+    ("rules", "environment", "tier", "mode"),
+    [
+        ("", "staging", "restart", "auto"),
+        ("redeploy=approve", "staging", "redeploy", "approve"),
+        ("redeploy=approve", "staging", "reboot", "auto"),
+        ("*=shadow", "staging", "reboot", "shadow"),
+        ("staging:*=shadow redeploy=approve", "staging", "redeploy", "shadow"),
+        ("staging:redeploy=auto staging:*=shadow", "staging", "redeploy", "auto"),
+        ("restart=shadow restart=approve", "staging", "restart", "approve"),
+    ],
+)
+def test_the_rule_that_says_most_decides_the_mode(rules: str, environment: str, tier: Any, mode: str) -> None:
+    assert mode_for([parse_rule(rule) for rule in rules.split()], environment, tier) == mode
+
+
+@pytest.mark.parametrize("text", ["redeploy", "redeploy=perhaps", "fly=auto", "qa:restart=auto", "=auto", ""])
+def test_a_wrong_mode_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=text or "''"):
+        parse_rule(text)
+
+
+def test_a_mode_is_parsed_into_its_parts() -> None:
+    assert parse_rule("staging:redeploy=approve") == Rule("staging", "redeploy", "approve")
+    assert parse_rule("*=shadow") == Rule("", "", "shadow")
