@@ -128,15 +128,15 @@ class Fleet:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud]:
     state: Path = tmp_path_factory.mktemp("cloud")
-    async with run_cloud(state, boot_seconds=0.2) as running:
+    async with run_cloud(state, boot_seconds=0.05) as running:
         create_document(running)
         yield running
 
 
-@pytest.fixture
-async def booting(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """A cloud whose instances boot for a minute: whatever a test does with one, it is pending."""
-    async with run_cloud(tmp_path, boot_seconds=60) as cloud:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def booting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """A cloud whose instances boot for minutes: whatever a test does with one, it is pending."""
+    async with run_cloud(tmp_path_factory.mktemp("booting"), boot_seconds=600) as cloud:
         create_document(cloud)
         yield fleet_on(cloud)
 

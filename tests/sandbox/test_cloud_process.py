@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,7 +46,9 @@ async def run_bots(fleet: Fleet, *names: str) -> list[int]:
     return [bot.pid for bot in await fleet.cloud.bots() if bot.pid is not None]
 
 
-async def test_nothing_runs_after_a_cloud(tmp_path: Path, fleet_on: FleetOn) -> None:
+async def test_nothing_runs_after_a_cloud_and_its_log_of_effects_is_kept(
+    tmp_path: Path, fleet_on: FleetOn
+) -> None:
     async with run_cloud(tmp_path) as cloud:
         assert cloud.process is not None
         assert cloud.process.pid is not None
@@ -53,6 +56,10 @@ async def test_nothing_runs_after_a_cloud(tmp_path: Path, fleet_on: FleetOn) -> 
         await cloud.fault("one", "hang")
     assert len(pids) == 4
     assert await all_gone(pids)
+    effects = [json.loads(line) for line in (tmp_path / "effects.jsonl").read_text().splitlines()]
+    assert [(effect["action"], effect["bot"]) for effect in effects] == [
+        ("run", bot) for bot in ("one", "two", "three")
+    ]
 
 
 async def test_cloud_and_bots_die_with_a_parent_that_was_killed(tmp_path: Path, fleet_on: FleetOn) -> None:
@@ -79,10 +86,3 @@ async def test_two_clouds_live_side_by_side(tmp_path: Path, fleet_on: FleetOn) -
         assert (await fleet_on(first).get("twin"))[0] == 0
         assert (await fleet_on(second).get("twin"))[0] == 200
         assert [effect.instance_id for effect in await second.effects()] == [there.instance_id]
-
-
-async def test_the_effects_are_on_disk_too(tmp_path: Path, fleet_on: FleetOn) -> None:
-    async with run_cloud(tmp_path) as cloud:
-        await run_bots(fleet_on(cloud), "written")
-    (line,) = (tmp_path / "effects.jsonl").read_text().splitlines()
-    assert '"action": "run"' in line

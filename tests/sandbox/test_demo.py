@@ -25,10 +25,10 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-async def interrupt(demo: asyncio.subprocess.Process, number: int) -> tuple[list[int], bytes]:
-    """Once its bots are deployed; all that ran then, and what it said in the end."""
+async def interrupt(demo: asyncio.subprocess.Process, moment: bytes, number: int) -> tuple[list[int], bytes]:
+    """When it says that; all that ran then, and what it said in the end."""
     assert demo.stderr is not None
-    while b"are deployed" not in await demo.stderr.readline():
+    while moment not in await demo.stderr.readline():
         assert not demo.stderr.at_eof()
     pids = descendants(demo.pid)
     demo.send_signal(number)
@@ -36,17 +36,27 @@ async def interrupt(demo: asyncio.subprocess.Process, number: int) -> tuple[list
     return pids, said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_an_interrupted_demo_tidies_up(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("moment", "number", "running"),
+    [
+        (b"starting Prometheus", signal.SIGTERM, 1),  # the cloud
+        (
+            b"are deployed",
+            signal.SIGINT,
+            12,
+        ),  # and four services, eight bots, one of which may be dead by now
+    ],
+)
+async def test_an_interrupted_demo_tidies_up(moment: bytes, number: int, running: int) -> None:
     demo = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sandbox", "demo", "--check"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        pids, said = await asyncio.wait_for(interrupt(demo, number), PATIENCE)
+        pids, said = await asyncio.wait_for(interrupt(demo, moment, number), PATIENCE)
     finally:
         if demo.returncode is None:
             demo.kill()
-    assert len(pids) >= 12  # the cloud, four services, eight bots, of which one may be dead by now
+    assert len(pids) >= running
     assert demo.returncode == 130
     assert all(is_gone(pid) for pid in pids)
     verdict = json.loads(said.splitlines()[-1])

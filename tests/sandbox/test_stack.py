@@ -77,7 +77,7 @@ async def test_a_killed_bot_is_noticed_and_restarted(stack: Stack, watcher: Watc
 async def test_a_remediator_killed_in_mid_recovery_goes_on_and_repeats_nothing(
     stack: Stack, watcher: Watcher
 ) -> None:
-    since = await fall_ill(stack, watcher, "bob", "hang", "reboot")
+    since = await fall_ill(stack, watcher, "bob", "error", "reboot")
     await watcher.until(lambda now: now.actions(since, "bob"), PATIENCE, "the restart")
     stack.remediator.kill9()
     await stack.remediator.start()
