@@ -43,6 +43,7 @@ from remediator.schema import (
     verdicts,
 )
 
+OWN_GRACE = 60.0  # seconds a request may take for the first step of the run it began
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
 T = TypeVar("T")
@@ -144,9 +145,11 @@ class Transaction:
         `live`: those this replica is driving. `alone`: no other process can be at work on this database, so
         whoever held a run before this one is dead.
         """
-        free = or_(runs.c.owner.is_(None), runs.c.lease_until < self.now)
-        if alone:
-            free = or_(free, runs.c.owner != self._replica)
+        others = runs.c.owner != self._replica
+        silent = runs.c.lease_until < self.now
+        # One of our own that nobody drives: a request is doing its first step, or has failed to.
+        forgotten = (runs.c.owner == self._replica) & (runs.c.lease_until < self.now - OWN_GRACE)
+        free = or_(runs.c.owner.is_(None), others if alone else others & silent, forgotten)
         waiting = select(runs).where(runs.c.finished_at.is_(None), free, runs.c.id.not_in(live))
         found = await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
         until = self.now + self._lease_seconds

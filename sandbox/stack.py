@@ -213,6 +213,7 @@ def remediator(directory: Path, addresses: Addresses, scale: Timescale, cloud: C
         "DATABASE_URL": f"sqlite+aiosqlite:///{directory / 'remediator.db'}",
         "AWS_ENDPOINT_URL": cloud.endpoint_url,
         "PROMETHEUS_URL": f"http://{addresses.jobs['prometheus']}",
+        "ALERTMANAGER_URL": f"http://{addresses.jobs['alertmanager']}",
         "TELEGRAM_API_URL": addresses.telegram_api,
         "TELEGRAM_TOKEN": REMEDIATOR_BOT,
         "TELEGRAM_CHAT_ID": str(CHAT),
