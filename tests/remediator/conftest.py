@@ -241,19 +241,19 @@ def clients(endpoint_url: str) -> tuple[EC2Client, SSMClient]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud]:
-    async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as running:
-        yield running
+async def one_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as cloud:
+        yield World(cloud, *clients(cloud.endpoint_url))
 
 
 @pytest.fixture
-async def world(one_cloud: Cloud) -> AsyncIterator[World]:
+async def world(one_world: World) -> AsyncIterator[World]:
     """The cloud that all tests share; what a test launched is gone after it."""
-    yield (here := World(one_cloud, *clients(one_cloud.endpoint_url)))
-    await one_cloud.heal()
-    left = [bot.instance_id for bot in await one_cloud.bots()]
+    yield one_world
+    await one_world.cloud.heal()
+    left = [bot.instance_id for bot in await one_world.cloud.bots()]
     if left:
-        here.ec2.terminate_instances(InstanceIds=left)
+        one_world.ec2.terminate_instances(InstanceIds=left)
 
 
 @pytest.fixture

@@ -85,7 +85,9 @@ async def test_every_connection_is_durable(tmp_path: Path) -> None:
 
 
 async def test_a_second_process_is_refused_by_the_pid_of_the_first(tmp_path: Path, store: Store) -> None:
-    code = "import asyncio, sys; from remediator.database import Database; asyncio.run(Database.open(sys.argv[1]))"
+    code = (
+        "import asyncio, sys; from remediator.database import Database as D; asyncio.run(D.open(sys.argv[1]))"
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, url(tmp_path / "s.db"), stderr=asyncio.subprocess.PIPE, cwd=REPOSITORY
     )
