@@ -44,6 +44,7 @@ class Situation:
     """Everything the gates look at, gathered just before a tier."""
 
     trigger: Literal["alert", "manual"]
+    climbing: bool  # a tier was tried before in this run
     bot_healthy: bool
     bot_seen: str  # what the live probe saw, in words
     alerts_firing: bool
@@ -55,7 +56,7 @@ def judge(situation: Situation, limits: Limits) -> list[Verdict]:
     """One verdict a gate, in the order they are asked; all are judged, so that all can be shown."""
     manual = situation.trigger == "manual"
     return [
-        _healthy(situation, manual),
+        _healthy(situation, manual and not situation.climbing),
         _resolved(situation, manual),
         _fleet(situation.fleet, limits, manual),
         _in_flight(situation.in_flight, limits),
@@ -81,10 +82,11 @@ def _allowed(fleet: Fleet, limits: Limits) -> int:
     return max(limits.fleet_min_unhealthy, math.floor(limits.fleet_max_ratio * fleet.probed + 1e-9))
 
 
-def _healthy(situation: Situation, manual: bool) -> Verdict:
+def _healthy(situation: Situation, asked: bool) -> Verdict:
+    """A person may ask for a tier on a bot that is well; nobody asked for the harder ones after it."""
     if not situation.bot_healthy:
         return Verdict("healthy", Effect.go, f"the bot is ill: {situation.bot_seen}")
-    if manual:
+    if asked:
         return Verdict("healthy", Effect.go, "the bot is healthy; a person asked all the same")
     return Verdict("healthy", Effect.end, "the bot is healthy now: nothing to do")
 

@@ -59,7 +59,7 @@ class Recovery:
                 case Finish(outcome, why):
                     return Ended(outcome, why)
                 case Try(tier):
-                    ended = await self._pass_gates(run, bot, tier, wake)
+                    ended = await self._pass_gates(run, bot, tier, wake, climbing=bool(tried))
                     if ended is not None and ended.outcome == "unneeded" and tried:
                         return Ended("recovered", f"healthy after {tried[-1].tier}")
                     if ended is not None:
@@ -71,7 +71,9 @@ class Recovery:
                 case Verify(tier, deadline):
                     await self._verify(run, bot, tier, deadline)
 
-    async def _pass_gates(self, run: Run, bot: Bot, tier: Tier, wake: asyncio.Event) -> Ended | None:
+    async def _pass_gates(
+        self, run: Run, bot: Bot, tier: Tier, wake: asyncio.Event, *, climbing: bool
+    ) -> Ended | None:
         """Hold until every gate opens, then write the intent; or say why nothing is left to do."""
         said: list[tuple[str, Effect]] = []
         held_by = ""
@@ -82,6 +84,7 @@ class Recovery:
             async with self.store.write() as tx:
                 situation = Situation(
                     trigger=run.trigger,
+                    climbing=climbing,
                     bot_healthy=look.healthy,
                     bot_seen=look.seen,
                     alerts_firing=any(alert.status == "firing" for alert in await tx.alerts_of(run.id)),

@@ -223,6 +223,17 @@ class World:
         (found,) = await self.live(bot)
         return found
 
+    def deployments(self, bot: str) -> list[str]:
+        """The tag that says which run launched each of its instances, live or not."""
+        found = self.ec2.describe_instances(Filters=[{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}])
+        return [
+            tag["Value"]
+            for group in found["Reservations"]
+            for instance in group["Instances"]
+            for tag in instance["Tags"]
+            if tag["Key"] == "bot-orchestrator:deployment"
+        ]
+
     def has_token(self, bot: str) -> bool:
         found = self.ssm.get_parameters(Names=[f"/bots/{bot}/telegram-token"])
         return bool(found["Parameters"])

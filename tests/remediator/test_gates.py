@@ -9,6 +9,7 @@ from remediator.gates import Effect, Fleet, Limits, Situation, Verdict, decisive
 LIMITS = Limits(fleet_max_ratio=0.3, fleet_min_unhealthy=1, max_in_flight=3)
 ILL = Situation(
     trigger="alert",
+    climbing=False,
     bot_healthy=False,
     bot_seen="/health: connect_refused",
     alerts_firing=True,
@@ -61,6 +62,11 @@ def test_nothing_left_to_do_wins_over_having_to_wait() -> None:
 )
 def test_a_person_overrides_healthy_resolved_and_fleet(changes: dict[str, Any]) -> None:
     assert stopped_by(situation(trigger="manual", **changes)) is None
+
+
+def test_nobody_asked_for_the_harder_tiers_on_a_bot_that_is_well() -> None:
+    climbing = situation(trigger="manual", climbing=True, bot_healthy=True)
+    assert stopped_by(climbing) == ("healthy", Effect.end)
 
 
 def test_a_person_does_not_override_the_cap_on_actions_in_flight() -> None:
