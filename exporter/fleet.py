@@ -83,7 +83,7 @@ class Fleet:
                 continue
             bot.target = target
             self._wheel.put(name, target.interval or self._settings.interval)
-            self._store.update_info(target, bot.state.version)
+            self._store.put_target(target)
         self._meters.tally.keep({target.template for target in wanted.values()})
         self._meters.targets.set(len(wanted))
         self._arm()
