@@ -18,7 +18,7 @@ from exporter.discovery import Discovery
 from exporter.fast import FastProber
 from exporter.fleet import Fleet
 from exporter.meters import Meters
-from exporter.probers import AiohttpProber, session_for
+from exporter.probers import AiohttpProber, Prober, session_for
 from exporter.reload import Reloader
 from exporter.server import Server
 from exporter.settings import Settings, package_version, parse_settings
@@ -48,7 +48,9 @@ async def serve(settings: Settings) -> None:
     tls = tls_context(web_config, settings.web_config) if settings.web_config else None
     meters, store = Meters(settings, package_version()), Store()
     async with session_for(settings) as session, aiohttp.ClientSession() as discovery_session:
-        prober = FastProber(settings, AiohttpProber(settings, session))
+        prober: Prober = AiohttpProber(settings, session)
+        if settings.transport == "auto":
+            prober = FastProber(settings, prober)
         limit = settings.max_in_flight or max(1, descriptors - RESERVED)
         fleet = Fleet(settings, prober, store, meters, max_in_flight=limit)
         reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings, descriptors)

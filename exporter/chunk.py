@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, MutableSequence
 from typing import Any
 
 from exporter import metrics
-from exporter.columns import ABSENT, NOTHING, NUMBERS, REASONS, escape
+from exporter.columns import ABSENT, NOTHING, NUMBERS, REASONS, escape, info_labels
 from exporter.metrics import PER_BOT
+from exporter.targets import Target
 
 _LEVEL = 1  # the text repeats itself so much that more effort saves little
 _BIT = {family: 1 << index for index, family in enumerate(PER_BOT)}
@@ -28,15 +29,15 @@ class Chunk:
     """Rows of bots. `dirty` has a bit for each family whose members are out of date."""
 
     __slots__ = (
-        "_config", "_failures", "_info", "_names", "_numbers", "_rows",
+        "_config", "_failures", "_numbers", "_rows", "_targets", "_versions",
         "dirty", "members", "rendered", "shrunk", "touched",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._names: list[str] = []
+        self._targets: list[Target] = []
         self._rows: dict[str, int] = {}
         self._numbers = tuple(array("d") for _ in NUMBERS)
-        self._info: list[str] = []
+        self._versions: list[str] = []
         self._config: list[str] = []
         self._failures = tuple(bytearray() for _ in metrics.ENDPOINTS)
         self.members: list[bytes] = [b""] * len(PER_BOT)
@@ -45,19 +46,28 @@ class Chunk:
         self.touched = self.rendered = 0.0
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._targets)
 
-    def put_info(self, bot: str, info: str) -> None:
-        row = self._rows.get(bot)
-        self._info[self._add(bot) if row is None else row] = info
+    def put_target(self, target: Target) -> None:
+        row = self._rows.get(target.bot)
+        if row is None:
+            self._add(target)
+        else:
+            self._targets[row] = target
         self.dirty |= _INFO
 
     def put(
-        self, bot: str, info: str, numbers: tuple[float, ...], failures: tuple[int, ...], config: str
+        self,
+        target: Target,
+        version: str,
+        config: str,
+        numbers: tuple[float, ...],
+        failures: tuple[int, ...],
     ) -> None:
-        row = self._rows.get(bot)
+        """What is known of the bot; `config` is empty where it tells none."""
+        row = self._rows.get(target.bot)
         if row is None:
-            row = self._add(bot)
+            row = self._add(target)
         dirty = self.dirty
         for column, value, bit in zip(self._numbers, numbers, _NUMBER_BITS, strict=True):
             if column[row] != value:
@@ -67,29 +77,30 @@ class Chunk:
             if reasons[row] != reason:
                 reasons[row] = reason
                 dirty |= _FAILURE
-        if self._info[row] != info:
-            self._info[row] = info
+        if self._versions[row] != version or self._targets[row] is not target:
+            self._versions[row] = version
+            self._targets[row] = target
             dirty |= _INFO
         if self._config[row] != config:
             self._config[row] = config
             dirty |= _CONFIG
         self.dirty = dirty
 
-    def rows(self) -> Iterator[tuple[str, str, tuple[float, ...], tuple[int, ...], str]]:
+    def rows(self) -> Iterator[tuple[Target, str, str, tuple[float, ...], tuple[int, ...]]]:
         """Each bot with the arguments of `put`."""
-        for row, bot in enumerate(self._names):
+        for row, target in enumerate(self._targets):
             numbers = tuple(column[row] for column in self._numbers)
             failures = tuple(reasons[row] for reasons in self._failures)
-            yield bot, self._info[row], numbers, failures, self._config[row]
+            yield target, self._versions[row], self._config[row], numbers, failures
 
     def remove(self, bot: str) -> None:
         """The last row takes the place of the one that leaves."""
         row = self._rows.pop(bot, None)
         if row is None:
             return
-        last = self._names[-1]
+        last = self._targets[-1].bot
         columns: tuple[MutableSequence[Any], ...] = (
-            *self._numbers, *self._failures, self._info, self._config, self._names
+            *self._numbers, *self._failures, self._versions, self._config, self._targets
         )  # fmt: skip
         for column in columns:
             column[row] = column[-1]
@@ -110,14 +121,15 @@ class Chunk:
         """The lines of one family as they were last rendered."""
         return zlib.decompress(self.members[index], 31) if self.members[index] else b""
 
-    def _add(self, bot: str) -> int:
-        row = self._rows[bot] = len(self._names)
-        self._names.append(bot)
+    def _add(self, target: Target) -> int:
+        row = self._rows[target.bot] = len(self._targets)
+        self._targets.append(target)
+        self.dirty |= _INFO
         for column, value in zip(self._numbers, NOTHING, strict=True):
             column.append(value)
         for reasons in self._failures:
             reasons.append(0)
-        self._info.append("")
+        self._versions.append("")
         self._config.append("")
         return row
 
@@ -127,25 +139,34 @@ class Chunk:
             if column.family is family:
                 start, end = f'{family.name}{{bot="', f'"{column.labels}}} '
                 lines += [
-                    f"{start}{name}{end}{value:.15g}\n"
-                    for name, value in zip(self._names, values, strict=True)
+                    f"{start}{target.bot}{end}{value:.15g}\n"
+                    for target, value in zip(self._targets, values, strict=True)
                     if value != ABSENT
                 ]
         return "".join(lines)
 
     def _render_info(self, family: metrics.Family) -> str:
-        rows = zip(self._names, self._info, strict=True)
-        return "".join([f'{family.name}{{bot="{name}"{info}}} 1\n' for name, info in rows])
+        rows = zip(self._targets, self._versions, strict=True)
+        return "".join(
+            [
+                f'{family.name}{{bot="{target.bot}"{info_labels(target, version)}}} 1\n'
+                for target, version in rows
+            ]
+        )
 
     def _render_config(self, family: metrics.Family) -> str:
-        rows = zip(self._names, self._config, strict=True)
+        rows = zip(self._targets, self._config, strict=True)
         return "".join(
-            [f'{family.name}{{bot="{name}",config_sha="{escape(sha)}"}} 1\n' for name, sha in rows if sha]
+            [
+                f'{family.name}{{bot="{target.bot}",config_sha="{escape(sha)}"}} 1\n'
+                for target, sha in rows
+                if sha
+            ]
         )
 
     def _render_failures(self, family: metrics.Family) -> str:
         return "".join(
-            f'{family.name}{{bot="{self._names[row]}",endpoint="{endpoint}"'
+            f'{family.name}{{bot="{self._targets[row].bot}",endpoint="{endpoint}"'
             f',reason="{REASONS[reason - 1]}"}} 1\n'
             for endpoint, reasons in zip(metrics.ENDPOINTS, self._failures, strict=True)
             for row, reason in enumerate(reasons)

@@ -6,16 +6,17 @@ there is no good list yet are the good targets of a bad one taken: better to wat
 
 import asyncio
 import glob
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 
 import aiohttp
+import orjson
 import yaml
 
 from exporter.settings import Settings
-from exporter.targets import Parsed, Problem, Target, merge, parse_groups
+from exporter.targets import Parsed, Problem, Target, merge, parse_each, parse_groups
 
 _HTTP_TIMEOUT = 10
 _LARGEST = 256 * 1024 * 1024
@@ -47,9 +48,9 @@ class _UnreadError(Exception):
 
 @dataclass(slots=True)
 class _Source:
-    """What one file or URL last said (`raw`), how that was read, and the list in use."""
+    """What one file or URL last said (its `digest`), how that was read, and the list in use."""
 
-    raw: bytes | None = None
+    digest: bytes = b""
     latest: Parsed | None = None
     good: Parsed | None = None
     problem: Problem | None = None
@@ -92,9 +93,10 @@ class Discovery:
     async def _refresh(self, path: Path | None, place: str, source: _Source) -> None:
         try:
             raw = await (self._fetch(place) if path is None else asyncio.to_thread(_read, path))
-            if raw != source.raw or source.latest is None:
+            digest = blake2b(raw).digest()
+            if digest != source.digest:
                 parsed = await asyncio.to_thread(_parse, raw, place, path is None or path.suffix == ".json")
-                source.raw = raw
+                source.digest = digest
                 source.take(parsed)
             source.problem = None
         except _UnreadError as error:
@@ -151,16 +153,23 @@ def _read(path: Path) -> bytes:
 
 def _parse(raw: bytes, place: str, is_json: bool) -> Parsed:
     """Targets in a document; _UnreadError if it is no list of groups, as when half of it is written."""
-    decode: Callable[[bytes], object] = json.loads if is_json else _load_yaml
+    decode: Callable[[bytes], object] = orjson.loads if is_json else _load_yaml
     try:
         document = decode(raw)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         kind = "JSON" if is_json else "YAML"
         raise _UnreadError(f"is no {kind}: {_words(error)}", "correct it; the last good list stays") from None
     if not isinstance(document, list):
         problem = parse_groups(document, place).problems[0]
         raise _UnreadError(problem.why, problem.remedy)
-    return parse_groups(document, place)
+    return parse_each(_used_up(document), place)
+
+
+def _used_up(groups: list[object]) -> Iterator[object]:
+    """Each group once, forgotten after its turn, so that document and targets are not both in memory."""
+    for index, group in enumerate(groups):
+        groups[index] = None
+        yield group
 
 
 def _load_yaml(raw: bytes) -> object:

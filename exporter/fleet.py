@@ -54,6 +54,7 @@ class Fleet:
         self._wheel = Wheel()
         self._waiting: deque[tuple[Bot, float]] = deque()
         self._in_flight = 0
+        self._starting = False
         self._timer: asyncio.TimerHandle | None = None
         self._settled = 0.0
         self._stopped = False
@@ -83,7 +84,7 @@ class Fleet:
                 continue
             bot.target = target
             self._wheel.put(name, target.interval or self._settings.interval)
-            self._store.update_info(target, bot.state.version)
+            self._store.put_target(target)
         self._meters.tally.keep({target.template for target in wanted.values()})
         self._meters.targets.set(len(wanted))
         self._arm()
@@ -119,14 +120,20 @@ class Fleet:
         self._arm()
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._in_flight < self._max_in_flight:
-            bot, due = self._waiting.popleft()
-            if self._bots.get(bot.target.bot) is not bot:
-                continue  # it left while it waited
-            self._in_flight += 1
-            self._meters.lag.observe(max(0.0, asyncio.get_running_loop().time() - due))
-            target = bot.target
-            self._prober.start(target, partial(self._done, bot, target))
+        if self._starting:  # a probe that ends at once, as a refused one, comes back here
+            return
+        self._starting = True
+        try:
+            while self._waiting and self._in_flight < self._max_in_flight:
+                bot, due = self._waiting.popleft()
+                if self._bots.get(bot.target.bot) is not bot:
+                    continue  # it left while it waited
+                self._in_flight += 1
+                self._meters.lag.observe(max(0.0, asyncio.get_running_loop().time() - due))
+                target = bot.target
+                self._prober.start(target, partial(self._done, bot, target))
+        finally:
+            self._starting = False
         self._meters.in_flight.set(self._in_flight)
 
     def _done(self, bot: Bot, target: Target, result: ProbeResult | None) -> None:

@@ -68,7 +68,7 @@ class ResponseReader:
         """Break the cycle between reader and parser, so that nothing waits for the garbage collector."""
         self._parser = None
 
-    # What httptools calls.
+    # What httptools calls. After a whole answer nothing counts but that there is more: it is not asked for.
 
     def on_message_begin(self) -> None:
         if not self._waiting:
@@ -76,6 +76,8 @@ class ResponseReader:
         self._waiting = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.done:
+            return
         length = len(name)
         if length == 12 and name.lower() == b"content-type":
             self.content_type = value
@@ -85,11 +87,13 @@ class ResponseReader:
             self._framed = True
 
     def on_headers_complete(self) -> None:
-        if self._parser is not None:
+        if self._parser is not None and not self.done:
             self.status = self._parser.get_status_code()
             self._in_body = True
 
     def on_body(self, chunk: bytes) -> None:
+        if self.done:
+            return
         self._size += len(chunk)
         if self._size > self._limit:
             self.fault = f"the body is larger than {self._limit} bytes"
@@ -97,6 +101,8 @@ class ResponseReader:
             self.body = self.body + chunk if self.body else chunk
 
     def on_message_complete(self) -> None:
+        if self.done:
+            return
         if self.status < 200:  # 100 Continue and its like come before the answer, and count for its limits
             self._waiting, self._in_body = True, False
         elif not self.fault and self._parser is not None:

@@ -1,6 +1,7 @@
 """What a probe came to, given what was known before. Pure."""
 
 from dataclasses import dataclass
+from sys import intern
 
 from exporter.answer import Facts, ProbeResult, Reason
 from exporter.score import Score, Thresholds, next_streak, score
@@ -48,8 +49,8 @@ def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Obser
         score=points.total,
         streak=streak,
         last_success=result.at if result.health.ok else before.last_success,
-        version=before.version if facts.version is None else facts.version,
-        config_sha=before.config_sha if facts.config_sha is None else facts.config_sha,
+        version=before.version if facts.version is None else intern(facts.version),
+        config_sha=before.config_sha if facts.config_sha is None else intern(facts.config_sha),
         boot_id=before.boot_id if facts.boot_id is None else facts.boot_id,
         restarts=before.restarts + restarted,
         health=result.health.reason,

@@ -1,5 +1,7 @@
 """The exporter over HTTP: metrics, a probe for the person who asks why, health, reload."""
 
+import asyncio
+
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -16,6 +18,7 @@ from exporter.settings import Settings, package_version
 from exporter.store import PAGES, Store
 
 _TEXT = "text/plain"
+_PIECES = 256  # of the exposition, written in one go: some hundred kilobytes gzipped
 
 
 class Server:
@@ -68,7 +71,7 @@ class Server:
             ]
         )
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
         try:
             page, count = _page_of(request.query.get("page", "1"), request.query.get("of", "1"))
         except ValueError as error:
@@ -81,7 +84,15 @@ class Server:
         headers = {"Content-Type": OPEN_METRICS if open_metrics else TEXT, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
-        return web.Response(body=b"".join(pieces), headers=headers)
+        if len(pieces) <= _PIECES:
+            return web.Response(body=b"".join(pieces), headers=headers)
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        for start in range(0, len(pieces), _PIECES):
+            await response.write(b"".join(pieces[start : start + _PIECES]))
+            await asyncio.sleep(0)  # a large scrape must not hold up the probes
+        await response.write_eof()
+        return response
 
     async def _probe(self, request: web.Request) -> web.Response:
         """Probe a known bot now, without counting it. Only known ones: this is no way into the network."""

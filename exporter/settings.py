@@ -31,6 +31,7 @@ class Settings:
     max_in_flight: int = 0
     max_body: int = MAX_BODY
     keep_alive: bool = False
+    transport: str = "auto"
     tls_ca_file: Path | None = None
     tls_verify: bool = True
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -63,6 +64,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         max_in_flight=given["probe.max_in_flight"],
         max_body=given["probe.max_body"],
         keep_alive=given["probe.keep_alive"],
+        transport=given["probe.transport"],
         tls_ca_file=given["probe.tls_ca_file"],
         tls_verify=not given["probe.tls_insecure"],
         thresholds=Thresholds(
@@ -138,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _value(group, "--probe.timeout", _duration, "10s", "time each endpoint has to answer")
     _value(group, "--probe.max-in-flight", _count, "0", "probes at once; 0 is what file descriptors allow")
     _value(group, "--probe.max-body", _positive, str(MAX_BODY), "largest answer in bytes")
+    _choice(group, "--probe.transport", ("auto", "aiohttp"), "auto")
     group.add_argument(
         "--probe.keep-alive", action="store_true",
         help="keep connections open between probes (default: one connection a probe)",

@@ -8,7 +8,7 @@ rendered once an interval, shortly after its turn, however large the fleet.
 from collections.abc import Iterator
 
 from exporter.chunk import Chunk, member
-from exporter.columns import failures, info_labels, numbers
+from exporter.columns import failures, numbers
 from exporter.exposition import header
 from exporter.metrics import PER_BOT
 from exporter.observation import Observation
@@ -17,8 +17,8 @@ from exporter.targets import Target
 
 CHUNK = 256
 _QUIET = 0.3  # seconds without a change after which a chunk's turn is over
-_SPACING = 5.0  # seconds between two renderings of a chunk that never rests
-_AT_ONCE = 8192  # bots a scrape renders itself; more are served as they were last rendered
+_SPACING = 2.0  # seconds between two renderings of a chunk that never rests
+_AT_ONCE = 1024  # bots a scrape renders itself; more are served as they were last rendered
 PAGES = 16  # at most; as chunks are halves of halves of the circle of slots, a bot never changes its page
 
 
@@ -43,18 +43,17 @@ class Store:
             return
         old, self._chunks = self._chunks, wanted
         for chunk in old:
-            for bot, info, values, reasons, config in chunk.rows():
-                self._chunk(bot).put(bot, info, values, reasons, config)
+            for target, version, config, values, reasons in chunk.rows():
+                self._chunk(target.bot).put(target, version, config, values, reasons)
 
-    def update_info(self, target: Target, version: str) -> None:
+    def put_target(self, target: Target) -> None:
         """Publish who the bot is; all else it has only once it was probed."""
-        self._chunk(target.bot).put_info(target.bot, info_labels(target, version))
+        self._chunk(target.bot).put_target(target)
 
     def upsert(self, target: Target, seen: Observation, now: float = 0.0) -> None:
         """Publish what a probe came to. `now` is monotonic seconds."""
         chunk = self._chunk(target.bot)
-        info = info_labels(target, seen.state.version)
-        chunk.put(target.bot, info, numbers(seen), failures(seen), seen.state.config_sha)
+        chunk.put(target, seen.state.version, seen.state.config_sha, numbers(seen), failures(seen))
         chunk.touched = now
 
     def remove(self, bot: str) -> None:

@@ -6,6 +6,8 @@ The format is that of file_sd and http_sd: a list of groups, each `{targets: ["h
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from exporter.durations import parse_duration
@@ -61,11 +63,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The good targets of a source, where each was found, and the refused ones."""
+    """The good targets of a source, the group of `origin` that has each, and the refused ones."""
 
     targets: tuple[Target, ...] = ()
-    places: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    origin: str = ""
     problems: tuple[Problem, ...] = ()
+
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})  # one for all: a fleet is large
 
 
 class _RefusedError(Exception):
@@ -81,41 +87,47 @@ def parse_groups(document: object, origin: str) -> Parsed:
     if not isinstance(document, list):
         what = "it is empty" if document is None else f"it is a {type(document).__name__}, not a list"
         return Parsed(problems=(Problem(origin, what, "write a list of groups; [] means no bots"),))
-    targets: list[Target] = []
-    places: list[str] = []
+    return parse_each(document, origin)
+
+
+def parse_each(groups: Iterable[object], origin: str) -> Parsed:
+    """As `parse_groups`, for groups that come one by one."""
+    found: dict[str, tuple[Target, int]] = {}
     problems: list[Problem] = []
-    seen: dict[str, str] = {}
-    for index, group in enumerate(document):
+    for index, group in enumerate(groups):
         try:
             for target in _group(group):
-                place = f"{origin}: group {index}"
-                if target.bot in seen:
-                    raise _RefusedError(*_duplicate(target.bot, seen[target.bot]))
-                seen[target.bot] = place
-                targets.append(target)
-                places.append(place)
+                if target.bot in found:
+                    raise _duplicate(target.bot, _place(origin, found[target.bot][1]))
+                found[target.bot] = target, index
         except _RefusedError as refused:
-            problems.append(_problem(f"{origin}: group {index}", refused))
-    return Parsed(tuple(targets), tuple(places), tuple(problems))
+            problems.append(_problem(_place(origin, index), refused))
+    targets, indices = zip(*found.values(), strict=True) if found else ((), ())
+    return Parsed(tuple(targets), tuple(indices), origin, tuple(problems))
 
 
 def merge(sources: Iterable[Parsed]) -> Parsed:
     """All sources as one list; a bot listed by two of them is kept where it came first."""
-    bots: dict[str, tuple[Target, str]] = {}
+    bots: dict[str, tuple[Target, Parsed, int]] = {}
     problems: list[Problem] = []
     for source in sources:
         problems.extend(source.problems)
-        for target, place in zip(source.targets, source.places, strict=True):
-            if target.bot in bots:
-                problems.append(_problem(place, _RefusedError(*_duplicate(target.bot, bots[target.bot][1]))))
+        for target, index in zip(source.targets, source.groups, strict=True):
+            if (first := bots.get(target.bot)) is None:
+                bots[target.bot] = target, source, index
             else:
-                bots[target.bot] = target, place
-    targets, places = zip(*bots.values(), strict=True) if bots else ((), ())
-    return Parsed(tuple(targets), tuple(places), tuple(problems))
+                refused = _duplicate(target.bot, _place(first[1].origin, first[2]))
+                problems.append(_problem(_place(source.origin, index), refused))
+    return Parsed(tuple(target for target, _, _ in bots.values()), problems=tuple(problems))
 
 
-def _duplicate(bot: str, first: str) -> tuple[str, str, str]:
-    return "label bot", f'"{bot}" is already at {first}', "give each bot one name and list it once"
+def _place(origin: str, index: int) -> str:
+    return f"{origin}: group {index}"
+
+
+def _duplicate(bot: str, first: str) -> _RefusedError:
+    why = f'"{bot}" is already at {first}'
+    return _RefusedError("label bot", why, "give each bot one name and list it once")
 
 
 def _problem(place: str, refused: _RefusedError) -> Problem:
@@ -155,7 +167,7 @@ def _labels(labels: object) -> dict[str, str]:
             raise _RefusedError(f"label {name}", f"is a {type(value).__name__}", f'quote it: "{value}"')
         if len(value) > _LONGEST_VALUE:
             raise _RefusedError(f"label {name}", f"has {len(value)} characters", f"at most {_LONGEST_VALUE}")
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        if not value.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
             raise _RefusedError(f"label {name}", "is not valid Unicode", "write it in UTF-8")
     return labels
 
@@ -185,11 +197,11 @@ def _target(address: str, labels: dict[str, str]) -> Target:
         scheme=scheme,
         health_path=_path("__health_path__", rest.pop("__health_path__", "/health")),
         mesh_path=_path("__mesh_path__", rest.pop("__mesh_path__", "/mesh"), absolute=True),
-        template=rest.pop("template", ""),
-        environment=rest.pop("environment", ""),
+        template=intern(rest.pop("template", "")),
+        environment=intern(rest.pop("environment", "")),
         instance_id=rest.pop("instance_id", ""),
         interval=None if interval is None else _interval(interval),
-        labels={name: value for name, value in rest.items() if not name.startswith("__")},
+        labels={name: value for name, value in rest.items() if not name.startswith("__")} or _NO_LABELS,
     )
     for name in rest:
         if name.startswith("__") and not name.startswith(_FOREIGN):

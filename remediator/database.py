@@ -20,6 +20,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from remediator.settings import SettingsError
 
@@ -65,6 +66,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, lock: DatabaseLock | None, clock: Callable[[], float]) -> None:
         self._engine, self._lock, self._clock = engine, lock, clock
         self._writer = asyncio.Lock()
+        self._anchor: AsyncConnection | None = None
 
     @property
     def alone(self) -> bool:
@@ -77,7 +79,9 @@ class Database:
         parsed = _parsed(url)
         if parsed.get_backend_name() == "sqlite":
             lock = DatabaseLock(Path(parsed.database or ""))
-            engine = create_async_engine(parsed)
+            # A connection of its own for each transaction: one whose task was cancelled in a statement may be
+            # dead (its thread is stopped), and a pool would hand it on to somebody who then waits for ever.
+            engine = create_async_engine(parsed, poolclass=NullPool)
             event.listen(engine.sync_engine, "connect", _configure)
             event.listen(engine.sync_engine, "begin", _begin)
         else:
@@ -92,6 +96,8 @@ class Database:
         try:
             async with engine.connect() as connection:
                 await connection.run_sync(_migrate)
+            if lock is not None:  # SQLite tidies up its log whenever the last connection goes: keep one
+                database._anchor = await engine.connect()
         except BaseException as error:
             await database.close()
             if isinstance(error, SQLAlchemyError | CommandError | OSError):
@@ -123,6 +129,8 @@ class Database:
         return float(found.scalar_one())
 
     async def close(self) -> None:
+        if self._anchor is not None:
+            await self._anchor.close()
         await self._engine.dispose()
         if self._lock is not None:
             self._lock.release()

@@ -60,9 +60,12 @@ class Engine:
         for task in filter(None, tasks):
             task.cancel()
         await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+        await self._give_back([lease.run_id for lease in held])
+
+    async def _give_back(self, run_ids: list[str]) -> None:
         try:
             async with self.store.write() as tx:
-                await tx.release([lease.run_id for lease in held])
+                await tx.release(run_ids)
         except SQLAlchemyError as error:
             log.warning("leases not given back; they end by themselves", error=str(error).splitlines()[0])
 

@@ -87,6 +87,7 @@ class Situation:
     tier: Tier
     bot: Bot
     trigger: Literal["alert", "manual"]
+    climbing: bool  # a tier was tried before in this run
     bot_healthy: bool
     bot_seen: str  # what the live probe saw, in words
     alerts_firing: bool
@@ -176,7 +177,9 @@ def _cancelled(situation: Situation) -> Verdict:
 def _healthy(situation: Situation) -> Verdict:
     if not situation.bot_healthy:
         return _go("healthy", f"the bot is ill: {situation.bot_seen}")
-    return _unless_asked(situation, "healthy", Effect.end, "the bot is healthy now")
+    if situation.climbing:  # a person may ask for a tier on a bot that is well, not for the harder ones
+        return Verdict("healthy", Effect.end, "the bot is healthy now: nothing to do")
+    return _unless_asked(situation, "healthy", Effect.end, "the bot is healthy now: nothing to do")
 
 
 def _resolved(situation: Situation) -> Verdict:

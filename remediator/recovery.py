@@ -86,7 +86,7 @@ class Recovery:
                 case Finish(outcome, why):
                     return Ended(outcome, why)
                 case Try(tier):
-                    ended = await self._pass_gates(run, bot, tier, lease, wake)
+                    ended = await self._pass_gates(run, bot, tier, lease, wake, climbing=bool(tried))
                     if ended is not None and ended.outcome == "unneeded" and tried:
                         return Ended("recovered", f"healthy after {tried[-1].tier}")
                     if ended is not None:
@@ -101,7 +101,7 @@ class Recovery:
     # the gates
 
     async def _pass_gates(
-        self, run: Run, bot: Bot, tier: Tier, lease: Lease, wake: asyncio.Event
+        self, run: Run, bot: Bot, tier: Tier, lease: Lease, wake: asyncio.Event, *, climbing: bool
     ) -> Ended | None:
         """Hold until every gate opens, then write the intent; or say why nothing is left to do."""
         said: list[tuple[str, Effect]] = []
@@ -111,7 +111,7 @@ class Recovery:
             around = await self._look_around(bot)
             # Caps are read where the intent they allow is written: two runs cannot both take the last place.
             async with self.store.hold(lease) as tx:
-                situation = await self._situation(tx, run, bot, tier, around)
+                situation = await self._situation(tx, run, bot, tier, around, climbing=climbing)
                 verdicts = judge(situation, self.limits)
                 stop = decisive(verdicts)
                 if said != (said := [(verdict.gate, verdict.effect) for verdict in verdicts]):
@@ -144,7 +144,9 @@ class Recovery:
         )
         return Around(look, fleet, blind, silences)
 
-    async def _situation(self, tx: Transaction, run: Run, bot: Bot, tier: Tier, around: Around) -> Situation:
+    async def _situation(
+        self, tx: Transaction, run: Run, bot: Bot, tier: Tier, around: Around, *, climbing: bool
+    ) -> Situation:
         limits, now = self.limits, tx.now
         asked_by = await tx.alerts_of(run.id)
         fresh = await tx.run(run.id)
@@ -158,6 +160,7 @@ class Recovery:
             tier=tier,
             bot=bot,
             trigger=run.trigger,
+            climbing=climbing,
             bot_healthy=around.look.healthy,
             bot_seen=around.look.seen,
             alerts_firing=any(alert.status == "firing" for alert in asked_by),

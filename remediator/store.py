@@ -153,9 +153,10 @@ class Transaction:
         waiting = select(runs).where(runs.c.finished_at.is_(None), free, runs.c.id.not_in(live))
         found = await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
         until = self.now + self._lease_seconds
-        for run in found:
-            await self.change_run(run.id, owner=self._replica, fence=run.fence + 1, lease_until=until)
-        return found
+        claimed = [replace(run, owner=self._replica, fence=run.fence + 1, lease_until=until) for run in found]
+        for run in claimed:
+            await self.change_run(run.id, owner=run.owner, fence=run.fence, lease_until=until)
+        return claimed
 
     async def release(self, run_ids: Sequence[str]) -> None:
         """Give them back, for whoever comes first."""
@@ -428,8 +429,11 @@ class Store:
         self._offset = 0.0  # of the database's clock from ours, as last seen
 
     @classmethod
-    async def open(cls, url: str, *, lease_seconds: float = 30) -> Self:
-        return cls(await Database.open(url), lease_seconds=lease_seconds)
+    async def open(
+        cls, url: str, clock: Callable[[], float] = time.time, *, lease_seconds: float = 30
+    ) -> Self:
+        """`clock` is SQLite's; PostgreSQL has its own."""
+        return cls(await Database.open(url, clock), lease_seconds=lease_seconds, clock=clock)
 
     @property
     def alone(self) -> bool:

@@ -121,7 +121,7 @@ def expected(fleet: Iterable[tuple[Target, Observation | None]]) -> Series:
 def store_of(fleet: Iterable[tuple[Target, Observation | None]]) -> Store:
     store = Store()
     for target, seen in fleet:
-        store.update_info(target, "")
+        store.put_target(target)
         if seen:
             store.upsert(target, seen)
     return store

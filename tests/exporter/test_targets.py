@@ -42,7 +42,7 @@ def test_every_field_is_read() -> None:
 
 
 def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
-    assert parse_groups([{"targets": [], "labels": {}}], "bots.yml") == Parsed()
+    assert parse_groups([{"targets": [], "labels": {}}], "bots.yml") == Parsed(origin="bots.yml")
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ json_values = st.recursive(
 @given(json_values)
 def test_any_document_gives_targets_or_problems_and_never_an_exception(document: object) -> None:
     parsed = parse_groups(document, "bots.yml")
-    assert len(parsed.targets) == len(parsed.places)
+    assert len(parsed.targets) == len(parsed.groups)

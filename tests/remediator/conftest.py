@@ -44,6 +44,11 @@ QUICK: Mapping[str, Any] = {
     "redeploy_timeout": 30,
     "fleet_max_unhealthy_ratio": 1,
     "max_in_flight": 20,
+    "stability_window": 0.05,
+    "storm_cooldown": 0.3,
+    "actions_burst": 100,
+    "max_attempts": 100,
+    "dependency_min": 1000,
 }
 """Nothing waits for longer than it has to; a tier that should not cure gets its own, shorter timeout."""
 
@@ -223,6 +228,17 @@ class World:
         (found,) = await self.live(bot)
         return found
 
+    def deployments(self, bot: str) -> list[str]:
+        """The tag that says which run launched each of its instances, live or not."""
+        found = self.ec2.describe_instances(Filters=[{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}])
+        return [
+            tag["Value"]
+            for group in found["Reservations"]
+            for instance in group["Instances"]
+            for tag in instance["Tags"]
+            if tag["Key"] == "bot-orchestrator:deployment"
+        ]
+
     def has_token(self, bot: str) -> bool:
         found = self.ssm.get_parameters(Names=[f"/bots/{bot}/telegram-token"])
         return bool(found["Parameters"])
@@ -241,19 +257,19 @@ def clients(endpoint_url: str) -> tuple[EC2Client, SSMClient]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud]:
-    async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as running:
-        yield running
+async def one_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as cloud:
+        yield World(cloud, *clients(cloud.endpoint_url))
 
 
 @pytest.fixture
-async def world(one_cloud: Cloud) -> AsyncIterator[World]:
+async def world(one_world: World) -> AsyncIterator[World]:
     """The cloud that all tests share; what a test launched is gone after it."""
-    yield (here := World(one_cloud, *clients(one_cloud.endpoint_url)))
-    await one_cloud.heal()
-    left = [bot.instance_id for bot in await one_cloud.bots()]
+    yield one_world
+    await one_world.cloud.heal()
+    left = [bot.instance_id for bot in await one_world.cloud.bots()]
     if left:
-        here.ec2.terminate_instances(InstanceIds=left)
+        one_world.ec2.terminate_instances(InstanceIds=left)
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ ILL = Situation(
     tier="restart",
     bot=BOT,
     trigger="alert",
+    climbing=False,
     bot_healthy=False,
     bot_seen="/health: connect_refused",
     alerts_firing=True,
@@ -138,6 +139,11 @@ def test_a_person_overrides_all_but_the_caps_and_a_cancel(
     assert stop == ((gate, effect) if gate in ("cancelled", "in_flight", "rate") else None)
 
 
+def test_nobody_asked_for_the_harder_tiers_on_a_bot_that_is_well() -> None:
+    climbing = replace(ILL, trigger="manual", climbing=True, bot_healthy=True)
+    assert stopped_by(climbing) == ("healthy", Effect.end)
+
+
 def test_every_gate_is_judged_and_says_why_even_when_another_has_stopped_it() -> None:
     verdicts = judge(replace(ILL, bot_healthy=True, fleet=fleet(4, 3)), LIMITS)
     assert [verdict.gate for verdict in verdicts] == [
@@ -168,7 +174,7 @@ def test_a_person_is_asked_only_once_nothing_else_holds_it_back() -> None:
 @pytest.mark.parametrize("kind", ["zone", "template", "environment"])
 def test_all_bots_behind_one_thing_ill_and_others_well_means_that_thing(kind: str) -> None:
     shared = {"zone": "us-west-1a", "template": "support", "environment": "staging"}[kind]
-    down = [replace(one, **{kind: shared}) for one in fleet(3, 3).seen]
+    down = [replace(one, **{kind: shared}) for one in fleet(3, 3).seen]  # type: ignore[arg-type]
     seen = Fleet(20, (*down, *fleet(17, 0).seen))
     assert stopped_by(replace(ILL, fleet=seen)) == ("sight", Effect.hold)
     one_is_well = (replace(down[0], ill=False), *down[1:])

@@ -1,0 +1,299 @@
+"""A remediator that dies at every single write to its store, one after the other, in one run.
+
+Every life gets a few writes and dies at the last of them: right after its commit (an intent is on disk and
+the effect was not begun, or a result is on disk and nothing followed), or just before it (the effect was
+done, and its result is lost). The cloud's log of effects says whether anything was done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from remediator import services
+from remediator.alerts import parse
+from remediator.ec2 import Aws
+from remediator.engine import Engine
+from remediator.intake import take_in
+from remediator.model import Run, Step
+from remediator.services import Services, run_services
+from remediator.store import Store, Transaction
+from sandbox.waiting import wait_until
+from tests.remediator.conftest import World, firing, settings_for, webhook
+
+When = Literal["after the commit", "before the commit"]
+WHEN: list[When] = ["after the commit", "before the commit"]
+MOST_LIVES = 60
+
+
+@dataclass
+class Life:
+    """How many writes are left, and what happens at the last."""
+
+    left: int = 10**9
+    when: When = "after the commit"
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def die(self) -> None:
+        """Nothing is written from now on. Cancelled is how a task ends that nobody waits for."""
+        self.over.set()
+        raise asyncio.CancelledError
+
+
+@pytest.fixture
+def lives(monkeypatch: pytest.MonkeyPatch) -> list[Life]:
+    """The last one is the present one; it is asked at every write of any store."""
+    real, lives = Store.write, [Life()]
+
+    @asynccontextmanager
+    async def write(store: Store) -> AsyncIterator[Transaction]:
+        life = lives[-1]
+        if life.over.is_set():
+            life.die()
+        life.left -= 1
+        async with real(store) as tx:
+            yield tx
+            if life.left <= 0 and life.when == "before the commit":
+                life.die()
+        if life.left <= 0:
+            life.die()
+
+    async def keep(_: Engine, __: list[str]) -> None:
+        """The dead give nothing back."""
+
+    monkeypatch.setattr(Store, "write", write)
+    monkeypatch.setattr(Engine, "_give_back", keep)
+    return lives
+
+
+@dataclass
+class Lives:
+    """One service after the other over the same database, each with the same clients of AWS: they are slow
+    to make, and hold nothing."""
+
+    world: World
+    database: Path
+    lives: list[Life]
+    settings: dict[str, Any]
+
+    @asynccontextmanager
+    async def immortal(self) -> AsyncIterator[Services]:
+        self.lives.append(Life())
+        async with run_services(settings_for(self.database, self.world.cloud, **self.settings)) as running:
+            yield running
+
+    async def until_ended(self, run_id: str, when: When) -> Run:
+        """Live and die until the run has ended; which takes some deaths, or the test proves nothing."""
+        fewest = 2 if when == "after the commit" else 3  # the first takes the run up
+        writes = fewest
+        before: tuple[Run, list[Step]] | None = None
+        for number in range(MOST_LIVES):
+            life = Life(writes, when)
+            self.lives.append(life)
+            async with run_services(
+                settings_for(self.database, self.world.cloud, **self.settings)
+            ) as running:
+                await wait_until(
+                    lambda: dead_or_idle(life, running),  # noqa: B023 -- it is awaited within the loop
+                    timeout=40,
+                    what="death, or the end of the run",
+                    every=0.005,
+                )
+                async with running.store.read() as tx:
+                    run = await tx.run(run_id)
+                    steps = await tx.steps(run_id)
+            assert run is not None
+            if run.finished_at is not None:
+                assert number >= 2, "it never died"
+                return run
+            # An effect that writes itself needs more than one write to come further.
+            kept = replace(run, owner=None, lease_until=None, fence=0)
+            writes = fewest if (kept, steps) != before else writes + 1
+            before = kept, steps
+        pytest.fail(f"{run_id} has not ended after {MOST_LIVES} lives")
+
+
+async def dead_or_idle(life: Life, running: Services) -> bool:
+    return life.over.is_set() or not running.engine._tasks
+
+
+@pytest.fixture
+def make_lives(
+    world: World, tmp_path: Path, lives: list[Life], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Lives]:
+    aws = Aws(region="us-west-1", endpoint_url=world.cloud.endpoint_url, concurrency=20)
+    monkeypatch.setattr(services, "Aws", lambda **_: aws)
+    return lambda **settings: Lives(world, tmp_path / "r.db", lives, settings)
+
+
+async def deployed(running: Services, world: World, bot: str) -> None:
+    """By the engine, as POST /deploy begins it."""
+    run_id = await begin_deploy(running, bot)
+    async with running.store.read() as tx:
+        begun = await tx.run(run_id)
+    assert begun is not None
+    running.engine.drive(begun)
+    await running.engine.wait(run_id, 60)
+    async with running.store.read() as tx:
+        run = await tx.run(run_id)
+    assert run is not None
+    assert run.status == "deployed", run
+
+
+async def begin_deploy(running: Services, bot: str) -> str:
+    from remediator.api import Api as Calls
+    from remediator.requests import DeployRequest
+
+    asked = DeployRequest.model_validate(
+        {"botName": bot, "botType": "support", "telegramToken": "42:planted", "environment": "staging"}
+    )
+    calls = Calls(running)
+    async with running.store.write() as tx:
+        await calls._reserve(tx, asked, calls._template(asked), run_id := f"dep-{bot}")
+    await running.aws.put_token(bot, "42:planted")
+    return run_id
+
+
+async def alerted(running: Services, bot: str) -> str:
+    """As POST /alerts does it, up to the commit: no task is told."""
+    taken = await take_in(running.store, parse(webhook(firing(bot))), running.metrics, 300)
+    return taken.started[0].id
+
+
+async def asked(running: Services, bot: str, method: str) -> str:
+    run = Run(f"rec-{bot}", "recover", bot, "manual", method, "running", "asked", "", 0.0, None)
+    async with running.store.write() as tx:
+        await tx.add_run(run)
+    return run.id
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_deployment_launches_one_instance(
+    make_lives: Callable[..., Lives], world: World, when: When
+) -> None:
+    bot = world.name()
+    lives = make_lives()
+    async with lives.immortal() as running:
+        run_id = await begin_deploy(running, bot)
+    run = await lives.until_ended(run_id, when)
+    assert run.status == "deployed"
+    assert await world.actions(bot) == ["run"]
+    assert world.deployments(bot) == [run_id]
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_redeploy_leaves_one_instance_and_ends_the_old_one_once(
+    make_lives: Callable[..., Lives], world: World, when: When
+) -> None:
+    bot = world.name()
+    lives = make_lives()
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        run_id = await asked(running, bot, "redeploy")
+    run = await lives.until_ended(run_id, when)
+    assert (run.status, run.reason) == ("recovered", "redeploy cured it")
+    assert await world.actions(bot) == ["run", "run", "terminate"]
+    assert world.deployments(bot) == [f"dep-{bot}", run_id]
+    async with lives.immortal() as running, running.store.read() as tx:
+        registered = await tx.bot(bot)
+    assert registered is not None
+    assert [registered.instance_id] == await world.live(bot)
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_restart_is_sent_once(make_lives: Callable[..., Lives], world: World, when: When) -> None:
+    bot = world.name()
+    lives = make_lives()
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        await world.cloud.fault(bot, "error")
+        run_id = await alerted(running, bot)
+    run = await lives.until_ended(run_id, when)
+    assert (run.status, run.reason) == ("recovered", "restart cured it")
+    assert await world.actions(bot) == ["run", "restart"]
+
+
+async def test_a_reboot_whose_result_was_lost_is_settled_by_the_boot_id(
+    make_lives: Callable[..., Lives], world: World
+) -> None:
+    bot = world.name()
+    lives = make_lives()
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        await world.cloud.fault(bot, "hang", cured_by="reboot")
+        run_id = await asked(running, bot, "reboot")
+    run = await lives.until_ended(run_id, "before the commit")
+    assert (run.status, run.reason) == ("recovered", "reboot cured it")
+    assert await world.actions(bot) == ["run", "reboot"]
+
+
+async def test_a_reboot_that_nothing_can_settle_is_not_done_again(
+    make_lives: Callable[..., Lives], world: World
+) -> None:
+    """Died with the intent on disk, and the bot is silent: perhaps it was rebooted. The next tier follows."""
+    bot = world.name()
+    lives = make_lives(reboot_timeout=1)
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        await world.cloud.fault(bot, "die", cured_by="redeploy")
+        run_id = await asked(running, bot, "reboot")
+    run = await lives.until_ended(run_id, "after the commit")
+    assert (run.status, run.reason) == ("recovered", "redeploy cured it")
+    assert await world.actions(bot) == ["run", "run", "terminate"]
+
+
+async def test_a_reboot_that_was_not_done_leaves_a_bot_alone_that_is_well(
+    make_lives: Callable[..., Lives], world: World
+) -> None:
+    """The old boot_id says that it was not; and nobody asked for a redeploy of a healthy bot."""
+    bot = world.name()
+    lives = make_lives(reboot_timeout=1)
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        run_id = await asked(running, bot, "reboot")
+    run = await lives.until_ended(run_id, "after the commit")
+    assert (run.status, run.reason) == ("recovered", "healthy after reboot")
+    assert await world.actions(bot) == ["run"]
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_deployment_that_fails_leaves_nothing(
+    make_lives: Callable[..., Lives], world: World, when: When
+) -> None:
+    """The bot is never well; the clean-up dies at each of its writes too."""
+    bot = world.name()
+    lives = make_lives(redeploy_timeout=2)
+    async with lives.immortal() as running:
+        run_id = await begin_deploy(running, bot)
+        # a fault that follows the bot's name needs an instance to be told to
+        helper = await running.aws.run_instance(launch_like(bot))
+        await wait_until(lambda: is_up(world, bot), what="the instance")
+        await world.cloud.fault(bot, "error", cured_by="nothing")
+        world.ec2.terminate_instances(InstanceIds=[helper])
+    before = await world.actions(bot)
+    run = await lives.until_ended(run_id, when)
+    assert run.status == "failed"
+    assert "not healthy" in run.reason
+    assert "what was launched was terminated" in run.reason
+    assert (await world.actions(bot))[len(before) :] == ["run", "terminate"]
+    assert await world.live(bot) == []
+    assert not world.has_token(bot)
+    async with lives.immortal() as running, running.store.read() as tx:
+        assert await tx.bot(bot) is None, "the name is free again"
+
+
+async def is_up(world: World, bot: str) -> bool:
+    return any(one.pid for one in await world.cloud.bots() if one.bot == bot)
+
+
+def launch_like(bot: str) -> dict[str, Any]:
+    unit = json.dumps({"write_files": [{"path": "/etc/bot/bot.json", "content": json.dumps({"bot": bot})}]})
+    text = f"#cloud-config\n{unit}\n"
+    return {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1, "UserData": text}

@@ -1,0 +1,259 @@
+"""The database itself, as it is on disk."""
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from remediator.alerts import Alert
+from remediator.database import Database
+from remediator.model import Bot, Run
+from remediator.schema import metadata
+from remediator.settings import SettingsError
+from remediator.store import Store
+from tests.remediator.conftest import REPOSITORY, firing, resolved
+
+RUN = Run("rec-1", "recover", "forge", "alert", "", "running", "", "", 0.0, None)
+BOT = Bot(
+    "forge", "support", "staging", "active", "127.0.0.2:1", "/health", "/mesh", "i-1", {}, "sha", None, None,
+    "", None, None, 0, 0, 0,
+)  # fmt: skip
+LATE = 300.0
+
+
+def url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    opened = await Store.open(url(tmp_path / "s.db"), clock)
+    yield opened
+    await opened.close()
+
+
+async def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
+    database = await Database.open(url(tmp_path / "s.db"))
+    await database.close()
+    engine = create_engine(f"sqlite:///{tmp_path / 's.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        opened = await Store.open(url(tmp_path / "s.db"))
+        async with opened.write() as tx:
+            await tx.audit("test")
+        await opened.close()
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+        assert connection.execute("select count(*) from audit").fetchone() == (2,)
+
+
+async def test_every_connection_is_durable(tmp_path: Path) -> None:
+    """WAL, synchronous=FULL (2), foreign keys on; as SQLite itself says, on several connections at once."""
+    database = await Database.open(url(tmp_path / "s.db"))
+
+    async def pragmas() -> list[object]:
+        async with database.read() as connection:
+            await asyncio.sleep(0)
+            names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            return [(await connection.execute(text(f"PRAGMA {name}"))).scalar_one() for name in names]
+
+    found = await asyncio.gather(*(pragmas() for _ in range(5)))
+    await database.close()
+    assert found == [["wal", 2, 1, 5000]] * 5
+
+
+async def test_a_second_process_is_refused_by_the_pid_of_the_first(tmp_path: Path, store: Store) -> None:
+    code = (
+        "import asyncio, sys; from remediator.database import Database as D; asyncio.run(D.open(sys.argv[1]))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, url(tmp_path / "s.db"), stderr=asyncio.subprocess.PIPE, cwd=REPOSITORY
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert f"is in use by another remediator (pid {os.getpid()}); stop that one" in said.decode()
+
+
+async def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    first = await Database.open(url(tmp_path / "s.db"))
+    with pytest.raises(SettingsError, match="in use"):
+        await Database.open(url(tmp_path / "s.db"))
+    await first.close()
+    await (await Database.open(url(tmp_path / "s.db"))).close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "nonsense", "postgresql://u:hunter2@127.0.0.1:1/y", "sqlite+aiosqlite://", "mysql://u:hunter2@h/d"],
+)
+async def test_a_url_that_cannot_be_used_is_named(wrong: str) -> None:
+    with pytest.raises(SettingsError, match="BOT_REMEDIATOR_DATABASE_URL") as caught:
+        await Database.open(wrong)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot open .*nowhere.*make its folder"):
+        await Database.open(url(tmp_path / "nowhere" / "s.db"))
+
+
+async def test_a_database_of_a_newer_release_is_refused_and_not_touched(tmp_path: Path) -> None:
+    await (await Database.open(url(tmp_path / "s.db"))).close()
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    with pytest.raises(SettingsError, match=r"cannot be used: .*9999"):
+        await Database.open(url(tmp_path / "s.db"))
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+        assert connection.execute("select version_num from alembic_version").fetchone() == ("9999",)
+
+
+async def test_one_active_run_a_bot_is_held_by_the_database(store: Store) -> None:
+    async with store.write() as tx:
+        await tx.add_run(RUN)
+    with pytest.raises(IntegrityError):
+        async with store.write() as tx:
+            await tx.add_run(replace(RUN, id="rec-2"))
+    async with store.write() as tx:
+        await tx.change_run("rec-1", finished_at=5.0)
+        await tx.add_run(replace(RUN, id="rec-2"))
+        await tx.add_run(replace(RUN, id="rec-3", bot="atlas"))
+    async with store.read() as tx:
+        assert {run.id for run in await tx.active_runs()} == {"rec-2", "rec-3"}
+
+
+async def test_what_fails_half_way_leaves_nothing(store: Store) -> None:
+    async def half() -> None:
+        async with store.write() as tx:
+            await tx.add_run(RUN)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await half()
+    async with store.read() as tx:
+        assert await tx.run("rec-1") is None
+
+
+async def test_a_cancelled_writer_leaves_nothing_and_blocks_nobody(store: Store) -> None:
+    """Wherever it is cancelled: waiting for its turn, in a statement, or before the commit."""
+
+    async def write(number: int) -> None:
+        async with store.write() as tx:
+            await tx.audit(f"e{number}")
+            await tx.audit(f"e{number}")
+
+    for patience in range(40):
+        tasks = [asyncio.create_task(write(number)) for number in range(4)]
+        for _ in range(patience):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    async with store.read() as tx:
+        events = [entry.event for entry in await tx.audit_trail(bot=None, after=0, limit=1000)]
+    assert all(events.count(event) % 2 == 0 for event in set(events))
+    assert events.count("e1") == events.count("e3") == 80
+
+
+async def test_readers_see_a_writers_work_when_it_is_done_and_never_wait_for_it(store: Store) -> None:
+    async with store.write() as tx:
+        await tx.add_run(RUN)
+        async with asyncio.timeout(5), store.read() as reader:
+            assert await reader.run("rec-1") is None
+    async with store.read() as reader:
+        assert await reader.run("rec-1") == RUN
+
+
+async def test_only_a_tier_in_the_middle_takes_a_place_in_the_cap(store: Store) -> None:
+    states = {"a": "intended", "b": "acted", "c": "not_cured", "d": "failed", "e": "acted"}
+    async with store.write() as tx:
+        for bot, state in states.items():
+            await tx.add_run(replace(RUN, id=f"rec-{bot}", bot=bot))
+            await tx.intend(f"rec-{bot}", "restart", {})
+            await tx.change_step(f"rec-{bot}", "restart", state=state)
+        await tx.intend("rec-a", "reboot", {})  # one run counts once
+        await tx.intend("rec-c", "launch", {})  # no tier
+        await tx.change_run("rec-e", finished_at=1.0)
+        for name in states:
+            await tx.add_bot(replace(BOT, name=name))
+        others = await tx.in_flight(("restart", "reboot", "redeploy"), "rec-b")
+        every = await tx.in_flight(("restart", "reboot", "redeploy"), "rec-z")
+    assert [bot.name for bot in others] == ["a"]
+    assert [bot.name for bot in every] == ["a", "b"]
+
+
+async def see(store: Store, *members: dict[str, object]) -> list[tuple[str, bool]]:
+    async with store.write() as tx:
+        found = [await tx.see_alert(Alert.model_validate(one), LATE) for one in members]
+    return [(kept.status, news) for kept, news in found]
+
+
+async def test_an_episode_is_news_once_when_it_fires_and_once_when_it_is_resolved(store: Store) -> None:
+    fires = firing("forge")
+    assert await see(store, fires, fires) == [("firing", True), ("firing", False)]
+    assert await see(store, resolved(fires), resolved(fires)) == [("resolved", True), ("resolved", False)]
+
+
+async def test_a_firing_that_was_overtaken_by_its_resolution_stays_resolved(
+    store: Store, clock: Clock
+) -> None:
+    fires = firing("forge")
+    assert await see(store, resolved(fires), fires) == [("resolved", True), ("resolved", False)]
+    for _ in range(5):
+        clock.now += 50
+        assert await see(store, fires) == [("resolved", False)]
+
+
+async def test_an_episode_that_was_resolved_by_mistake_fires_again(store: Store, clock: Clock) -> None:
+    """Alertmanager resolves what Prometheus did not confirm for long; then the same episode goes on."""
+    fires = firing("forge")
+    await see(store, fires, resolved(fires))
+    clock.now += LATE
+    assert await see(store, fires) == [("firing", True)]
+
+
+async def test_another_start_is_another_episode(store: Store) -> None:
+    first, second = firing("forge"), firing("forge", starts_at="2026-11-22T12:00:00Z")
+    assert await see(store, first, resolved(first), second) == [
+        ("firing", True),
+        ("resolved", True),
+        ("firing", True),
+    ]
+
+
+async def test_the_trail_shows_the_newest_or_what_follows_oldest_first(store: Store) -> None:
+    async with store.write() as tx:
+        for number in range(10):
+            await tx.audit(f"e{number}", bot="forge" if number < 3 else "atlas")
+    async with store.read() as tx:
+        newest = await tx.audit_trail(bot=None, after=None, limit=2)
+        forge = await tx.audit_trail(bot="forge", after=None, limit=2)
+        following = await tx.audit_trail(bot=None, after=2, limit=2)
+    assert [entry.event for entry in newest] == ["e8", "e9"]
+    assert [entry.event for entry in forge] == ["e1", "e2"]
+    assert [entry.event for entry in following] == ["e2", "e3"]
