@@ -4,6 +4,7 @@ Everything a run has come to is in the store; a task holds nothing that its next
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,7 +30,7 @@ Runner = Callable[[Run, Bot, asyncio.Event], Awaitable[Ended]]
 @dataclass
 class _Task:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)  # nobody need wait for it any more
     task: asyncio.Task[None] | None = None
 
 
@@ -41,6 +42,7 @@ class Engine:
     metrics: Metrics
     public_url: str
     _tasks: dict[str, _Task] = field(default_factory=dict)
+    _leaving: bool = False
 
     async def start(self) -> None:
         """Take up every run that has not ended."""
@@ -66,13 +68,18 @@ class Engine:
         item.wake.set()
 
     async def wait(self, run_id: str, seconds: float) -> None:
-        """Until the run has ended, or that long."""
+        """Until the run has ended, or that long; not at all once the service is about to stop."""
         item = self._tasks.get(run_id)
-        if item is not None:
-            try:
-                await asyncio.wait_for(item.ended.wait(), seconds)
-            except TimeoutError:
-                return
+        if item is None or self._leaving:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(item.told.wait(), seconds)
+
+    def let_go(self) -> None:
+        """The service is about to stop: whoever waits for a run gets an answer now."""
+        self._leaving = True
+        for item in self._tasks.values():
+            item.told.set()
 
     async def _serve(self, run_id: str, item: _Task) -> None:
         """The boundary of the service: whatever goes wrong in here, no run is lost by it.
@@ -88,7 +95,7 @@ class Engine:
                 stumbles += not isinstance(error, SQLAlchemyError)
                 log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
                 await asyncio.sleep(STUMBLE_PAUSE)
-        item.ended.set()
+        item.told.set()
         del self._tasks[run_id]
 
     async def _drive(self, run_id: str, wake: asyncio.Event, stumbles: int) -> bool:
