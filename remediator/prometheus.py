@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from math import isfinite
+from typing import Any, Final, Literal
 
 import aiohttp
 
@@ -22,26 +23,28 @@ class Prometheus:
 
     async def scores(self) -> dict[str, float]:
         """The newest health score of each bot."""
-        found = await self._get("query", {"query": "max by (bot) (bot_health_score)"})
-        return {one["metric"]["bot"]: float(one["value"][1]) for one in found if "bot" in one["metric"]}
+        found = await self._get("query", {"query": "max by (bot) (bot_health_score)"}, "value")
+        return {bot: points[0][1] for bot, points in found.items() if points}
 
     async def history(self, now: float) -> dict[str, list[tuple[float, float]]]:
         """(Unix time, score) of each bot, one point a quarter of an hour, for 24 hours."""
         query = {"query": "max by (bot) (bot_health_score)", "start": now - DAY, "end": now, "step": STEP}
-        found = await self._get("query_range", query)
-        return {
-            one["metric"]["bot"]: [(at, float(value)) for at, value in one["values"]]
-            for one in found
-            if "bot" in one["metric"]
-        }
+        return await self._get("query_range", query, "values")
 
-    async def _get(self, call: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _get(
+        self, call: str, query: Mapping[str, Any], field: Literal["value", "values"]
+    ) -> dict[str, list[tuple[float, float]]]:
+        """The points of each bot; those that are no number (NaN), which JSON cannot say, are left out."""
         try:
             url = f"{self.url.rstrip('/')}/api/v1/{call}"
             async with self.session.get(url, params=query, timeout=PATIENCE) as response:
                 if response.status != 200:
                     raise PrometheusError(f"Prometheus answered {response.status}")
-                found: list[dict[str, Any]] = (await response.json())["data"]["result"]
+                found = {}
+                for one in (await response.json())["data"]["result"]:
+                    points = [one["value"]] if field == "value" else one["values"]
+                    read = [(float(at), float(value)) for at, value in points]
+                    found[str(one["metric"]["bot"])] = [point for point in read if isfinite(point[1])]
                 return found
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PrometheusError(f"Prometheus cannot be reached: {type(error).__name__}") from None
