@@ -24,15 +24,15 @@ class Ring:
     def __init__(self, interval: float) -> None:
         self.size = max(1, ceil(interval / TICK))
         self.step = interval / self.size
-        self.slots: dict[int, dict[str, None]] = {}
+        self.slots: dict[int, list[str]] = {}
         self._done: int | None = None  # the last tick handed out
 
     def add(self, bot: str) -> None:
-        self.slots.setdefault(self._index(bot), {})[bot] = None
+        self.slots.setdefault(self._index(bot), []).append(bot)
 
     def remove(self, bot: str) -> None:
         index = self._index(bot)
-        self.slots[index].pop(bot)
+        self.slots[index].remove(bot)
         if not self.slots[index]:
             del self.slots[index]
 

@@ -4,7 +4,8 @@ The format is that of file_sd and http_sd: a list of groups, each `{targets: ["h
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from types import MappingProxyType
@@ -66,7 +67,7 @@ class Parsed:
     """The good targets of a source, the group of `origin` that has each, and the refused ones."""
 
     targets: tuple[Target, ...] = ()
-    groups: tuple[int, ...] = ()
+    groups: Sequence[int] = ()
     origin: str = ""
     problems: tuple[Problem, ...] = ()
 
@@ -103,7 +104,7 @@ def parse_each(groups: Iterable[object], origin: str) -> Parsed:
         except _RefusedError as refused:
             problems.append(_problem(_place(origin, index), refused))
     targets, indices = zip(*found.values(), strict=True) if found else ((), ())
-    return Parsed(tuple(targets), tuple(indices), origin, tuple(problems))
+    return Parsed(tuple(targets), array("L", indices), origin, tuple(problems))
 
 
 def merge(sources: Iterable[Parsed]) -> Parsed:

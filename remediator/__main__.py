@@ -66,8 +66,9 @@ async def serve(settings: Settings) -> int:
         raise SettingsError(
             f"BOT_REMEDIATOR_LISTEN: cannot listen on {host}:{port}: {error.strerror}"
         ) from None
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -75,8 +76,14 @@ async def serve(settings: Settings) -> int:
         server_header=False,
     )
     server = _Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+        if (api := getattr(app.state, "api", None)) is not None:
+            api.services.engine.let_go()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     shown = f"[{host}]" if ":" in host else host
     log.info("listening", url=f"http://{shown}:{listener.getsockname()[1]}", version=VERSION)
     await server.serve(sockets=[listener])
@@ -103,9 +110,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-    def stop(self) -> None:
-        self.should_exit = True
 
 
 def _settings_table() -> str:

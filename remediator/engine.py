@@ -4,6 +4,7 @@ Everything a run has come to is in the store; a task holds nothing that its next
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,7 +34,7 @@ Runner = Callable[[Run, Bot, Lease, asyncio.Event], Awaitable[Ended]]
 class _Task:
     lease: Lease
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)  # nobody need wait for it any more
     task: asyncio.Task[None] | None = None
 
 
@@ -47,6 +48,7 @@ class Engine:
     nudged: int  # runs that are told when a place may have become free
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _keeper: asyncio.Task[None] | None = None
+    _leaving: bool = False
 
     async def start(self) -> None:
         """Take up every run that is free to be taken, and from now on whatever becomes so."""
@@ -81,20 +83,24 @@ class Engine:
             item.wake.set()
 
     async def wait(self, run_id: str, seconds: float) -> None:
-        """Until the run has ended, or that long."""
-        item = self._tasks.get(run_id)
+        """Until the run has ended, or that long; not at all once the service is about to stop."""
         deadline = asyncio.get_running_loop().time() + seconds
-        if item is not None:
-            try:
-                await asyncio.wait_for(item.ended.wait(), seconds)
-            except TimeoutError:
-                return
-        while asyncio.get_running_loop().time() < deadline:
+        item = self._tasks.get(run_id)
+        if item is not None and not self._leaving:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(item.told.wait(), seconds)
+        while asyncio.get_running_loop().time() < deadline and not self._leaving:
             async with self.store.read() as tx:
                 run = await tx.run(run_id)
             if run is None or run.finished_at is not None:
                 return
             await asyncio.sleep(POLL)
+
+    def let_go(self) -> None:
+        """The service is about to stop: whoever waits for a run gets an answer now."""
+        self._leaving = True
+        for item in self._tasks.values():
+            item.told.set()
 
     # leases
 
@@ -117,7 +123,7 @@ class Engine:
         for run_id, item in list(self._tasks.items()):
             if mine.get(run_id) == item.lease.fence:
                 item.lease.held_until = self.store.held_until(began)
-            elif not item.ended.is_set() and item.task is not None:
+            elif not item.told.is_set() and item.task is not None:
                 item.task.cancel()
 
     async def _claim(self) -> None:
@@ -148,7 +154,7 @@ class Engine:
                     log.exception("run stumbled", run=run_id, next_try_seconds=STUMBLE_PAUSE)
                     await asyncio.sleep(STUMBLE_PAUSE)
         finally:
-            item.ended.set()
+            item.told.set()
             if self._tasks.get(run_id) is item:
                 del self._tasks[run_id]
 

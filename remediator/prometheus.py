@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from math import isfinite
+from typing import Any, Final, Literal
 
 import aiohttp
 
 PATIENCE: Final = aiohttp.ClientTimeout(total=5)
+STRANGE: Final = "Prometheus answered something else than query results"
 DAY: Final = 86400
 STEP: Final = 900  # seconds between two points of the history
 
@@ -22,33 +24,44 @@ class Prometheus:
 
     async def scores(self) -> dict[str, float]:
         """The newest health score of each bot."""
-        found = await self._get("query", {"query": "max by (bot) (bot_health_score)"})
-        return {one["metric"]["bot"]: float(one["value"][1]) for one in found if "bot" in one["metric"]}
+        found = await self._get("query", {"query": "max by (bot) (bot_health_score)"}, "value")
+        return {bot: points[0][1] for bot, points in found.items() if points}
 
     async def value(self, expression: str) -> float | None:
         """The first sample of an instant query; None where there is none."""
-        found = await self._get("query", {"query": expression})
-        return float(found[0]["value"][1]) if found else None
+        found = await self._ask("query", {"query": expression})
+        try:
+            return float(found[0]["value"][1]) if found else None
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise PrometheusError(STRANGE) from None
 
     async def history(self, now: float) -> dict[str, list[tuple[float, float]]]:
         """(Unix time, score) of each bot, one point a quarter of an hour, for 24 hours."""
         query = {"query": "max by (bot) (bot_health_score)", "start": now - DAY, "end": now, "step": STEP}
-        found = await self._get("query_range", query)
-        return {
-            one["metric"]["bot"]: [(at, float(value)) for at, value in one["values"]]
-            for one in found
-            if "bot" in one["metric"]
-        }
+        return await self._get("query_range", query, "values")
 
-    async def _get(self, call: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _get(
+        self, call: str, query: Mapping[str, Any], field: Literal["value", "values"]
+    ) -> dict[str, list[tuple[float, float]]]:
+        """The points of each bot; those that are no number (NaN), which JSON cannot say, are left out."""
+        found = {}
+        try:
+            for one in await self._ask(call, query):
+                points = [one["value"]] if field == "value" else one["values"]
+                read = [(float(at), float(value)) for at, value in points]
+                found[str(one["metric"]["bot"])] = [point for point in read if isfinite(point[1])]
+        except (KeyError, TypeError, ValueError):
+            raise PrometheusError(STRANGE) from None
+        return found
+
+    async def _ask(self, call: str, query: Mapping[str, Any]) -> Any:
         try:
             url = f"{self.url.rstrip('/')}/api/v1/{call}"
             async with self.session.get(url, params=query, timeout=PATIENCE) as response:
                 if response.status != 200:
                     raise PrometheusError(f"Prometheus answered {response.status}")
-                found: list[dict[str, Any]] = (await response.json())["data"]["result"]
-                return found
+                return (await response.json())["data"]["result"]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PrometheusError(f"Prometheus cannot be reached: {type(error).__name__}") from None
         except (KeyError, TypeError, ValueError):
-            raise PrometheusError("Prometheus answered something else than query results") from None
+            raise PrometheusError(STRANGE) from None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import re
 import threading
@@ -21,7 +22,7 @@ from werkzeug import Response
 from sandbox.machines import Machines
 from sandbox.protocol import AwsError, Call, Forward
 
-PENDING, RUNNING, STOPPED, TERMINATED = ("pending", 0), ("running", 16), ("stopped", 80), ("terminated", 48)
+PENDING, RUNNING, STOPPED = ("pending", 0), ("running", 16), ("stopped", 80)
 
 
 def install(machines: Machines) -> None:
@@ -40,7 +41,7 @@ def instance_class(machines: Machines) -> type[Instance]:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            user_data = self.user_data.decode() if self.user_data is not None else ""
+            user_data = base64.b64decode(str(self.user_data or "")).decode(errors="replace")
             self.machine = machines.create(self.id, user_data)
             self._power_on("run")
 
@@ -104,7 +105,7 @@ def instance_class(machines: Machines) -> type[Instance]:
 
 
 class ClientTokens:
-    """RunInstances with a token that was seen before runs nothing.
+    """RunInstances with a token that was seen before runs nothing, and gives the first answer again.
 
     docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
     """

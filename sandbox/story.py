@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from sandbox.cloud import Effect
@@ -127,7 +128,7 @@ async def deploy_fleet(stage: Stage) -> float:
     wanted = [(f"{template}-{number}", template) for number in (1, 2) for template in TEMPLATES]
     answers = await asyncio.gather(*(deploy(stage.stack, bot, template) for bot, template in wanted))
     for answer in answers:
-        await wait_until(lambda answer=answer: is_deployed(stage.stack, answer), DEPLOY_SECONDS, "deployed")  # type: ignore[misc]
+        await wait_until(partial(is_deployed, stage.stack, answer), DEPLOY_SECONDS, "deployed")
     await stage.watcher.until(
         lambda now: now.calm and len(now.bots) == len(wanted), DEPLOY_SECONDS, "all bots seen to be well"
     )

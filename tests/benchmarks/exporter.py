@@ -44,10 +44,10 @@ def say(text: str) -> None:
 def debian(package: str, path: str) -> Path:
     """A file of a Debian package, fetched once into the cache the sandbox uses."""
     tree = binaries.CACHE / package
-    if not tree.exists():
-        binaries.CACHE.mkdir(parents=True, exist_ok=True)
-        with binaries.lock(binaries.CACHE), tempfile.TemporaryDirectory(dir=binaries.CACHE) as folder:
-            binaries.unpack(package, Path(folder)).rename(tree)
+    with binaries.lock(binaries.CACHE):
+        if not tree.exists():
+            with tempfile.TemporaryDirectory(dir=binaries.CACHE) as folder:
+                binaries.unpack(package, Path(folder)).rename(tree)
     return tree / path
 
 

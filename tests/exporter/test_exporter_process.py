@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import parse_settings
+from sandbox import binaries
 
 HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
 WaitUntil = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
@@ -242,6 +243,25 @@ async def test_a_scrape_may_be_gzipped_openmetrics_and_in_pages(
         assert sorted(seen) == sorted(names)
         for query in ("page=0", "page=2", "page=x&of=4", "page=1&of=3", "of=9999999"):
             assert (await exporter.get(f"/metrics?{query}"))[0] == 400
+
+
+async def test_promtool_finds_no_fault_in_the_metrics(
+    run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil
+) -> None:
+    path = tmp_path / "bots.json"
+    write(path, forge=await http_bot({"/health": LIVE, "/mesh": LIVE}), muse="127.0.0.1:1")
+    promtool = await asyncio.to_thread(binaries.find, "promtool")
+    async with run_exporter("--targets.file", str(path), "--probe.interval", "100ms") as exporter:
+
+        async def probed() -> bool:
+            return bool((await exporter.get("/metrics"))[1].count("bot_up{") == 2)
+
+        await wait_until(probed)
+        _, text = await exporter.get("/metrics")
+    pipe = asyncio.subprocess.PIPE
+    check = await asyncio.create_subprocess_exec(promtool, "check", "metrics", stdin=pipe, stderr=pipe)
+    _, complaints = await asyncio.wait_for(check.communicate(text.encode()), 30)
+    assert (check.returncode, complaints) == (0, b"")
 
 
 async def test_shards_share_the_fleet(run_exporter: Any, tmp_path: Path, wait_until: WaitUntil) -> None:

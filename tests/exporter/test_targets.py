@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.targets import Parsed, Target, merge, parse_groups
+from exporter.targets import Target, merge, parse_groups
 
 
 def group(address: object = "10.0.0.5:18790", **labels: object) -> dict[str, object]:
@@ -42,7 +42,8 @@ def test_every_field_is_read() -> None:
 
 
 def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
-    assert parse_groups([{"targets": [], "labels": {}}], "bots.yml") == Parsed(origin="bots.yml")
+    parsed = parse_groups([{"targets": [], "labels": {}}], "bots.yml")
+    assert (parsed.targets, parsed.problems) == ((), ())
 
 
 @pytest.mark.parametrize(

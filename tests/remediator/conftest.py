@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import socket
 import sqlite3
 import sys
@@ -18,10 +19,12 @@ import boto3
 import pytest
 import pytest_asyncio
 import uvicorn
+from botocore.config import Config
 from mypy_boto3_ec2 import EC2Client
 from mypy_boto3_ssm import SSMClient
 
 from remediator.app import create_app
+from remediator.ec2 import RESTART_CONTENT, RESTART_DOCUMENT
 from remediator.settings import Settings
 from sandbox.cloud import Cloud, run_cloud
 from sandbox.processes import Process, answers, free_port
@@ -53,12 +56,27 @@ QUICK: Mapping[str, Any] = {
 """Nothing waits for longer than it has to; a tier that should not cure gets its own, shorter timeout."""
 
 NUMBERS = itertools.count()
+CLIENTS: dict[tuple[str, str, str], Any] = {}
+MAKE_CLIENT: Any = boto3.session.Session.client
 
 
 @pytest.fixture(autouse=True)
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in credentials().items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of boto3 takes up to a second to make and holds no state of ours: equal ones are shared."""
+
+    def client(session: boto3.session.Session, service: str, endpoint_url: str, config: Config) -> Any:
+        key = (service, endpoint_url, str(vars(config)))
+        if key not in CLIENTS:
+            CLIENTS[key] = MAKE_CLIENT(session, service, endpoint_url=endpoint_url, config=config)
+        return CLIENTS[key]
+
+    monkeypatch.setattr(boto3.session.Session, "client", client)
 
 
 def credentials() -> dict[str, str]:
@@ -251,15 +269,19 @@ class World:
 
 
 def clients(endpoint_url: str) -> tuple[EC2Client, SSMClient]:
-    options: Any = {"region_name": REGION, "endpoint_url": endpoint_url}
-    options |= {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
-    return boto3.client("ec2", **options), boto3.client("ssm", **options)
+    session = boto3.session.Session("sandbox", "sandbox", region_name=REGION)
+    ec2: EC2Client = MAKE_CLIENT(session, "ec2", endpoint_url=endpoint_url)
+    ssm: SSMClient = MAKE_CLIENT(session, "ssm", endpoint_url=endpoint_url)
+    return ec2, ssm
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def one_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as cloud:
-        yield World(cloud, *clients(cloud.endpoint_url))
+        ec2, ssm = clients(cloud.endpoint_url)
+        content = json.dumps(RESTART_CONTENT)  # else the first restart of all would be sent twice
+        ssm.create_document(Name=RESTART_DOCUMENT, Content=content, DocumentType="Command")
+        yield World(cloud, ec2, ssm)
 
 
 @pytest.fixture
@@ -349,6 +371,9 @@ class Remediator:
 
     async def kill9(self) -> None:
         await asyncio.to_thread(self.process.kill9)
+
+    async def stopped(self) -> bool:
+        return not self.process.alive
 
     def log(self) -> str:
         """Of all its lives."""

@@ -45,7 +45,7 @@ async def test_each_fault_is_cured_by_its_own_tier(run_app: RunApp, world: World
             assert (run["status"], run["reason"]) == ("recovered", f"{cure} cured it"), run
             assert tiers == cures[: cures.index(cure) + 1]
             assert run["attempts"][-1]["outcome"] == "cured"
-            assert {gate["gate"] for gate in run["gates"]} == {"healthy", "resolved", "fleet", "in_flight"}
+            assert {"healthy", "resolved", "fleet", "in_flight"} <= {gate["gate"] for gate in run["gates"]}
             assert all(gate["verdict"] == "open" for gate in run["gates"])
             assert await world.actions(run["botId"]) == DONE[cure]
             same = await world.instance(run["botId"]) == before[run["botId"]]
@@ -133,7 +133,7 @@ async def test_in_a_fleet_wide_outage_nothing_is_done_and_it_says_why(run_app: R
         storm = (await app.get("/dashboard"))["summary"]["storm"]
         assert storm["active"]
         assert (storm["unhealthy"], storm["total"], storm["ratio"], storm["limit"]) == (3, 4, 0.75, 0.3)
-        assert "3 of 4 bots are ill, more than 30%" in storm["reason"]
+        assert "3 of 4 bots are ill, limit: 30%" in storm["reason"]
         assert await app.metric("bot_remediation_storm_active") == 1
         assert await app.metric("bot_remediation_fleet_unhealthy_ratio") == 0.75
         assert await app.metric(f'bot_remediation_blocked{{bot="{bots[0]}",reason="fleet"}}') == 1
@@ -312,6 +312,7 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
 ) -> None:
     bot, other = world.names(2)
     await app.deployed(bot, other)
+    await world.cloud.fault(bot, "error", cured_by="redeploy")
     point_at(tmp_path / "remediator.db", bot, "")
     run = await app.recover(bot)
     assert [one["detail"] for one in run["attempts"][:2]] == [

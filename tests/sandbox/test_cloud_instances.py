@@ -114,9 +114,18 @@ async def test_stop_kills_the_bot_and_start_boots_it_again(fleet: Fleet) -> None
 
 @pytest.mark.parametrize(
     "user_data",
-    ["", "#!/bin/sh\ntrue\n", "#cloud-config\nruncmd: [true]\n", "#cloud-config\n: [", "#cloud-config\n7"],
+    [
+        "",
+        "#!/bin/sh\ntrue\n",
+        b"\x1f\x8b\xff",
+        "#cloud-config\nruncmd: [true]\n",
+        "#cloud-config\n: [",
+        "#cloud-config\n7",
+        "#cloud-config\nwrite_files: [{path: /etc/bot/bot.json, content: '[]'}]",
+        '#cloud-config\nwrite_files: [{path: /etc/bot/bot.json, content: \'{"port": "x"}\'}]',
+    ],
 )
-async def test_an_instance_without_a_bot_boots_and_runs_none(fleet: Fleet, user_data: str) -> None:
+async def test_an_instance_without_a_bot_boots_and_runs_none(fleet: Fleet, user_data: str | bytes) -> None:
     before = await fleet.cloud.bots()
     instance_id = fleet.run(fleet.request("none", UserData=user_data))
     await fleet.until_state(instance_id, "running")

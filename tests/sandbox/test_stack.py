@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     async with run_cloud(folder / "cloud") as cloud:
         async with run_stack(folder, cloud) as running:
             for deployment in [await deploy(running, bot, kind) for bot, kind in BOTS.items()]:
-                await wait_until(lambda one=deployment: is_deployed(running, one), PATIENCE, "deployed")  # type: ignore[misc]
+                await wait_until(partial(is_deployed, running, deployment), PATIENCE, "deployed")
             pids = [process.pid or 0 for process in running.processes]
             yield running
         assert 0 not in pids

@@ -1,0 +1,153 @@
+"""`kill -9` of the real process, then a new one: the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from sandbox.processes import ProcessError
+from sandbox.telegram import Telegram
+from sandbox.waiting import wait_until
+from tests.remediator.conftest import Remediator, World, firing, resolved
+
+RunRemediator = Callable[..., AbstractAsyncContextManager[Remediator]]
+
+
+async def test_killed_while_a_restart_is_on_its_way(run_remediator: RunRemediator, world: World) -> None:
+    """SSM gets the command when we are dead. The alert comes twice at once, and again after the kill."""
+    bot = world.name()
+    async with run_remediator(world.cloud) as remediator:
+        await remediator.api.deployed(bot)
+        await world.cloud.fault(bot, "die")
+        await world.cloud.break_api("SendCommand", "delay", seconds=1.5)
+        twice = await asyncio.gather(*(remediator.api.alert(firing(bot)) for _ in range(2)))
+        (run_id,) = {run_id for ids in twice for run_id in ids}
+        await remediator.until_step(run_id, "restart", "intended")
+        await remediator.kill9()
+        await remediator.start()
+        assert await remediator.api.alert(firing(bot)) == []
+        run = await remediator.api.until_ended(f"/recover/{run_id}")
+        assert (run["status"], run["reason"]) == ("recovered", "restart cured it")
+        assert await remediator.api.alert(firing(bot), resolved(firing(bot))) == [run_id]
+        assert len(await remediator.api.recoveries()) == 1
+        assert await world.actions(bot) == ["run", "restart"]
+
+
+async def test_killed_in_each_step_of_a_redeploy_and_in_its_verification(
+    run_remediator: RunRemediator, world: World
+) -> None:
+    bot = world.name()
+    async with run_remediator(world.cloud) as remediator:
+        await remediator.api.deployed(bot)
+        old = await world.instance(bot)
+        await world.cloud.break_api("RunInstances", "delay", seconds=1)
+        await world.cloud.break_api("TerminateInstances", "delay", seconds=1)
+        answer = await remediator.api.post(f"/recover/{bot}", {"method": "redeploy"})
+        run_id = answer.body["recoveryId"]
+        for step in ("launch", "running", "registered", "retired"):
+            await remediator.until_step(run_id, step)
+            await remediator.kill9()
+            await remediator.start()
+        await remediator.until_step(run_id, "redeploy", "acted", "cured")
+        await remediator.kill9()
+        await remediator.start()
+        run = await remediator.api.until_ended(f"/recover/{run_id}")
+        assert (run["status"], run["reason"]) == ("recovered", "redeploy cured it")
+        assert await world.actions(bot) == ["run", "run", "terminate"]
+        assert await world.instance(bot) != old
+        (registered,) = await remediator.api.get("/sd")
+        assert registered["labels"]["instance_id"] == await world.instance(bot)
+
+
+async def test_killed_before_the_token_reached_aws(run_remediator: RunRemediator, world: World) -> None:
+    """The token is gone with the process, so the deployment has failed, says so, and frees the name."""
+    bot = world.name()
+    async with run_remediator(world.cloud) as remediator:
+        await world.cloud.break_api("PutParameter", "refuse", code="ThrottlingException", times=4)
+        asking = asyncio.create_task(remediator.api.begin_deploy(bot))
+        run_id = await started(remediator, bot, "deploy")
+        await remediator.until_step(run_id, "token", "intended")
+        await remediator.kill9()
+        await asyncio.gather(asking, return_exceptions=True)
+        await remediator.start()
+        run = await remediator.api.until_ended(f"/deploy/{run_id}")
+        assert run["status"] == "failed"
+        assert run["reason"] == (
+            "the Telegram token did not reach SSM before a crash; send the deploy again; "
+            "nothing had been launched"
+        )
+        await drained(world)
+        await remediator.api.deployed(bot)
+        assert await world.actions(bot) == ["run"]
+
+
+async def started(remediator: Remediator, bot: str, kind: str) -> str:
+    """The id of the bot's run of that kind, once it is on disk."""
+
+    async def found() -> str:
+        rows = remediator.rows("select id from runs where bot = ? and kind = ?", bot, kind)
+        return str(rows[0][0]) if rows else ""
+
+    return await wait_until(found, what=f"a {kind} run of {bot}", every=0.003)
+
+
+async def drained(world: World) -> None:
+    """Use up what is left of PutParameter's fault."""
+    for _ in range(8):
+        try:
+            world.ssm.put_parameter(Name="/drain", Value="x", Type="String", Overwrite=True)
+        except world.ssm.exceptions.ClientError:
+            continue
+        return
+
+
+async def test_asked_to_stop_in_the_middle_it_exits_with_zero_and_goes_on_later(
+    run_remediator: RunRemediator, world: World, telegram: Telegram
+) -> None:
+    """SIGTERM while one run verifies, one waits at a gate, and a person waits for an answer."""
+    ill, held, asked = world.names(3)
+    heard: Any = {"telegram_api_url": telegram.url, "telegram_token": "7:bot-secret", "telegram_chat_id": "1"}
+    async with run_remediator(world.cloud, max_in_flight=1, **heard) as remediator:
+        await remediator.api.deployed(ill, held, asked)
+        for bot in (ill, held):
+            await world.cloud.fault(bot, "error", cured_by="nothing")
+        (first,) = await remediator.api.alert(firing(ill))
+        await remediator.until_step(first, "restart", "acted")
+        (second,) = await remediator.api.alert(firing(held))
+        await remediator.api.until_status(f"/recover/{second}", "blocked")
+        waiting = asyncio.create_task(remediator.api.post(f"/recover/{asked}?wait=60", {"method": "restart"}))
+        await remediator.api.until_status(
+            f"/recover/{(await started(remediator, asked, 'recover'))}", "blocked"
+        )
+        remediator.process.signal(signal.SIGTERM)
+        await wait_until(remediator.stopped, what="its end")
+        assert remediator.process.returncode == 0, remediator.log()
+        answer = await waiting
+        assert (answer.status, answer.body["status"]) == (202, "blocked"), "whoever waits is answered"
+        assert await world.actions(held) == ["run"]
+
+        await world.cloud.heal()
+        await remediator.start()
+        assert (await remediator.api.until_ended(f"/recover/{first}"))["reason"] == "restart cured it"
+        assert (await remediator.api.until_ended(f"/recover/{second}"))["status"] == "unneeded"
+        assert await world.actions(ill) == ["run", "restart"]
+        log = remediator.log()
+        assert "Traceback" not in log
+        assert "bot-secret" not in log
+        assert "api-token" not in log
+        assert any("is healthy again" in message.text for message in telegram.messages)
+
+
+async def test_the_second_process_is_refused_while_the_first_lives(
+    run_remediator: RunRemediator, world: World
+) -> None:
+    async with run_remediator(world.cloud) as first:
+        with pytest.raises(ProcessError, match=rf"in use by another remediator \(pid {first.process.pid}\)"):
+            async with run_remediator(world.cloud):
+                pytest.fail("two processes over one database")
+        assert (await first.api.get("/health"))["status"] == "healthy"
