@@ -128,7 +128,7 @@ class Engine:
 
     async def _claim(self) -> None:
         async with self.store.write() as tx:
-            claimed = await tx.claim(list(self._tasks), alone=self.store.alone, limit=CLAIMED_AT_ONCE)
+            claimed = await tx.claim(list(self._tasks), CLAIMED_AT_ONCE)
         for run in claimed:
             log.info("run taken up", run=run.id, kind=run.kind, bot=run.bot, tier=run.tier, fence=run.fence)
             self.drive(run)

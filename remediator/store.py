@@ -52,10 +52,12 @@ T = TypeVar("T")
 class Transaction:
     """One transaction, and one reading of the clock for all that is written in it."""
 
-    def __init__(self, connection: AsyncConnection, now: float, replica: str, lease_seconds: float) -> None:
+    def __init__(
+        self, connection: AsyncConnection, now: float, replica: str, lease_seconds: float, alone: bool
+    ) -> None:
         self._connection = connection
         self.now = now
-        self._replica, self._lease_seconds = replica, lease_seconds
+        self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
         self._audit_head: str | None = None
 
     async def _one(self, kind: Callable[..., T], statement: Executable) -> T | None:
@@ -139,17 +141,17 @@ class Transaction:
         found = await self._connection.execute(select(runs.c.id, runs.c.fence).where(mine))
         return {row.id: row.fence for row in found}
 
-    async def claim(self, live: Sequence[str], *, alone: bool, limit: int) -> list[Run]:
+    async def claim(self, live: Sequence[str], limit: int) -> list[Run]:
         """Take the oldest runs that nobody holds, or whose holder has gone silent.
 
-        `live`: those this replica is driving. `alone`: no other process can be at work on this database, so
-        whoever held a run before this one is dead.
+        `live`: those this replica is driving. Where no other process can be at work on the database, whoever
+        held a run before this one is dead.
         """
         others = runs.c.owner != self._replica
         silent = runs.c.lease_until < self.now
         # One of our own that nobody drives: a request is doing its first step, or has failed to.
         forgotten = (runs.c.owner == self._replica) & (runs.c.lease_until < self.now - OWN_GRACE)
-        free = or_(runs.c.owner.is_(None), others if alone else others & silent, forgotten)
+        free = or_(runs.c.owner.is_(None), others if self._alone else others & silent, forgotten)
         waiting = select(runs).where(runs.c.finished_at.is_(None), free, runs.c.id.not_in(live))
         found = await self._all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
         until = self.now + self._lease_seconds
@@ -385,6 +387,8 @@ class Transaction:
 
     async def turn(self, name: str, seconds: float) -> bool:
         """Whether this replica has the turn at what only one should do at a time, for so long from now."""
+        if self._alone:
+            return True
         kept = await self.fact(f"turn:{name}")
         if kept and kept["replica"] != self._replica and kept["until"] >= self.now:
             return False
@@ -474,7 +478,7 @@ class Store:
     async def _transaction(self, connection: AsyncConnection) -> Transaction:
         now = await self._database.now(connection)
         self._offset = now - self._clock()
-        return Transaction(connection, now, self.replica, self.lease_seconds)
+        return Transaction(connection, now, self.replica, self.lease_seconds, self.alone)
 
     async def close(self) -> None:
         await self._database.close()

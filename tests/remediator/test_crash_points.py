@@ -97,18 +97,22 @@ class Lives:
         for number in range(MOST_LIVES):
             life = Life(writes, when)
             self.lives.append(life)
-            async with run_services(
-                settings_for(self.database, self.world.cloud, **self.settings)
-            ) as running:
-                await wait_until(
-                    lambda: dead_or_idle(life, running),  # noqa: B023 -- it is awaited within the loop
-                    timeout=40,
-                    what="death, or the end of the run",
-                    every=0.005,
-                )
-                async with running.store.read() as tx:
-                    run = await tx.run(run_id)
-                    steps = await tx.steps(run_id)
+            settings = settings_for(self.database, self.world.cloud, **self.settings)
+            try:
+                async with run_services(settings) as running:
+                    await wait_until(
+                        lambda: dead_or_idle(life, running),  # noqa: B023 -- it is awaited within the loop
+                        timeout=40,
+                        what="death, or the end of the run",
+                        every=0.005,
+                    )
+                    async with running.store.read() as tx:
+                        run = await tx.run(run_id)
+                        steps = await tx.steps(run_id)
+            except asyncio.CancelledError:  # it died while it started
+                assert life.over.is_set()
+                writes += 1
+                continue
             assert run is not None
             if run.finished_at is not None:
                 assert number >= 2, "it never died"

@@ -19,6 +19,7 @@ from remediator.engine import Engine
 from remediator.model import Bot
 from remediator.requests import ALERTS_LIMIT
 from remediator.store import Store
+from sandbox.waiting import wait_until
 from tests.remediator.conftest import (
     Api,
     Remediator,
@@ -130,10 +131,14 @@ async def test_an_alert_that_joins_while_its_run_is_ending_as_resolved_keeps_it_
                 joined.append(await app.alert(firing("forge", name="BotHealthScoreCritical")))
             return await finish(engine, run, lease, ended)
 
+        async def came() -> bool:
+            return bool(joined)
+
         monkeypatch.setattr(Engine, "_finish", late)
         (run_id,) = await app.alert(firing("forge"))
         await app.until_status(f"/recover/{run_id}", "blocked")
         await app.alert(resolved(firing("forge")))
+        await wait_until(came, what="the alert that came late")
         await app.until_status(f"/recover/{run_id}", "blocked")
         assert joined == [[]], "it joined the run that was ending"
         run = await app.get(f"/recover/{run_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
@@ -313,7 +314,7 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
     bot, other = world.names(2)
     await app.deployed(bot, other)
     await world.cloud.fault(bot, "error", cured_by="redeploy")
-    point_at(tmp_path / "remediator.db", bot, "")
+    await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, "")
     run = await app.recover(bot)
     assert [one["detail"] for one in run["attempts"][:2]] == [
         "SendCommand: the bot has no instance",
