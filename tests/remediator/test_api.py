@@ -187,7 +187,9 @@ async def test_an_empty_dashboard_has_every_part(alone: Api) -> None:
     assert shown["summary"]["bots"] == 0
     assert shown["summary"]["storm"] == {
         **dict.fromkeys(["unhealthy", "total", "ratio", "seen_at"]),
-        "active": False, "limit": 1, "reason": "",
+        "active": False,
+        "limit": 1,
+        "reason": "",
     }
     assert shown["history"] == {"available": False, "reason": "BOT_REMEDIATOR_PROMETHEUS_URL is not set"}
 
