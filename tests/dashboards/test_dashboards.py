@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.__main__ import DASHBOARDS, GENERATED, main
+from dashboards.__main__ import DASHBOARDS, ROOT, main
+from dashboards.__main__ import GENERATED as FOLDER
 from dashboards.house import BANDS
 
 Json = dict[str, Any]
+GENERATED = ROOT / FOLDER
 BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(GENERATED.glob("*.json"))}
 # Keys of the Angular era, which Grafana 11 and later ignore or misread.
 ANGULAR = {"__inputs", "aliasColors", "editable", "gauge", "gnetId", "hideControls", "intervalFactor", "rows"}
@@ -58,20 +60,22 @@ def test_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> No
 def test_check_shows_what_differs_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--folder", str(tmp_path)]) == 0
-    changed = tmp_path / "fleet.json"
+    assert main(["--root", str(tmp_path)]) == 0
+    folder = tmp_path / FOLDER
+    changed = folder / "fleet.json"
     text = changed.read_text().replace('"title": "Health by bot"', '"title": "Changed by hand"')
     changed.write_text(text)
-    (tmp_path / "gone.json").write_text("{}\n")
-    assert main(["--check", "--folder", str(tmp_path)]) == 1
+    (folder / "gone.json").write_text("{}\n")
+    assert main(["--check", "--root", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert '-      "title": "Changed by hand"' in said.out
     assert '+      "title": "Health by bot"' in said.out
     assert "gone.json" in said.out
     assert "python -m dashboards" in said.err
     assert changed.read_text() == text
-    assert main(["--folder", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DASHBOARDS)
+    assert main(["--root", str(tmp_path)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(DASHBOARDS)
+    assert [path.name for path in (tmp_path / "alerts").iterdir()] == ["rules-budget.yml"]
 
 
 def test_the_same_code_makes_the_same_bytes(tmp_path: Path) -> None:
