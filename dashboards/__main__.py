@@ -1,4 +1,4 @@
-"""Write the dashboards and the rules of the error budget, or with --check tell whether the written ones differ."""
+"""Write the dashboards and the error budget's rules, or with --check tell whether the written ones differ."""
 
 import argparse
 import difflib

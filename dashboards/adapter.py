@@ -12,7 +12,8 @@ from typing import Any, Final
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards.house import BLUE, CUSTOM, OPTIONS, Json, Row, Spec, steps
+from dashboards.house import BLUE, CUSTOM, OPTIONS, PURPLE, Json, Row, Spec, steps
+from dashboards.queries import DEPLOYING, RECOVERING
 
 SCHEMA_VERSION: Final = 39
 TAG: Final = "bot-orchestrator"
@@ -190,6 +191,27 @@ def link(title: str, url: str, tooltip: str) -> core.DashboardLink:
     )
 
 
+def _annotation(name: str, expr: str, colour: str, title: str) -> Json:
+    """A band over every panel for as long as the expression has a series."""
+    return {
+        "datasource": DATASOURCE,
+        "enable": True,
+        "expr": expr,
+        "hide": False,
+        "iconColor": colour,
+        "name": name,
+        "tagKeys": "bot,tier",
+        "titleFormat": title,
+        "useValueForTime": "off",
+    }
+
+
+ANNOTATIONS: Final = (
+    _annotation("Recoveries", RECOVERING, BLUE, "{{bot}}: {{tier}}"),
+    _annotation("Deployments", DEPLOYING, PURPLE, "{{bot}}: deployment"),
+)
+
+
 def dashboard(
     *,
     uid: str,
@@ -211,6 +233,7 @@ def dashboard(
         time=core.Time("now-3h", "now"),
         timezone="browser",
         panels=list(_layout(rows)),
+        annotations=core.Annotations(list=list(ANNOTATIONS)),
         templating=core.Templating(list=variables(one_bot=one_bot)),
         links=[
             core.DashboardLink(

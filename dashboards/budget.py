@@ -1,4 +1,4 @@
-"""The error budget: one table, from which come the rules (`alerts/rules-budget.yml`) and what dashboards show.
+"""The error budget: one table, which makes the rules (`alerts/rules-budget.yml`) and what dashboards show.
 
 Multi-window, multi-rate, as chapter 5 of Google's SRE workbook: an alert needs a long window, so that it is
 worth a person's time, and a short one, so that it is over soon after the cause is. What pages looks at all
@@ -47,10 +47,10 @@ ALERTS: Final = (
         level="fleet",
         wait="2m",
         burns=(Burn("1h", "5m", 14.4), Burn("6h", "30m", 6)),
-        summary="{{ $value | humanizePercentage }} of all /health probes fail: the budget is gone within days",
+        summary="{{ $value | humanizePercentage }} of all /health probes fail: a month's budget is going",
         description=(
-            "So many probes of all bots have failed, and still do, that the error budget of a month lasts two days "
-            "to five."
+            "So many probes of all bots have failed, and still do, that the error budget of a month "
+            "lasts two days to five."
         ),
         dashboard="bot-fleet",
     ),
@@ -60,7 +60,7 @@ ALERTS: Final = (
         level="template",
         wait="15m",
         burns=(Burn("1d", "2h", 3), Burn("3d", "6h", 1)),
-        summary="{{ $labels.template }}: {{ $value | humanizePercentage }} of /health probes fail, day after day",
+        summary="{{ $labels.template }}: {{ $value | humanizePercentage }} of /health probes fail, for days",
         description=(
             "Bots of the template {{ $labels.template }} have failed more probes over days than their error "
             "budget allows for."

@@ -21,7 +21,7 @@ BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(GENERATED.g
 ANGULAR = {"__inputs", "aliasColors", "editable", "gauge", "gnetId", "hideControls", "intervalFactor", "rows"}
 ANGULAR |= {"nullPointMode", "seriesOverrides", "sharedCrosshair", "span", "sparkline", "step", "style"}
 ANGULAR |= {"valueName", "xaxis", "yaxes"}
-PLUGINS = {"row", "stat", "timeseries", "state-timeline", "table", "heatmap", "text"}
+PLUGINS = {"row", "stat", "timeseries", "state-timeline", "table", "heatmap", "bargauge"}
 
 
 def panels(board: Json) -> list[Json]:
@@ -191,7 +191,9 @@ def test_rates_follow_the_scrape_interval(panel: Json) -> None:
     for target in panel["targets"]:
         for window in re.findall(r"\b(?:rate|increase)\([^\[\]]*\[([^\]]+)\]", target["expr"]):
             # A single number sums up all of the time shown.
-            assert window == "$__rate_interval" or (window == "$__range" and target["instant"])
+            # Or of the day or month its title speaks of.
+            sums = {"$__range", "1d", "30d"}
+            assert window == "$__rate_interval" or (window in sums and target["instant"])
         # A counter is never shown raw.
         for counter in re.findall(r"\w+_(?:total|bucket)\b", target["expr"]):
             assert re.search(rf"(rate|increase)\({counter}", target["expr"])
@@ -200,13 +202,14 @@ def test_rates_follow_the_scrape_interval(panel: Json) -> None:
 @each_panel
 def test_now_is_asked_for_once(panel: Json) -> None:
     """A stat or a table that shows the present asks for one value and not for three hours of them."""
-    wanted = panel["type"] in {"stat", "table"}
+    wanted = panel["type"] in {"stat", "table", "bargauge"}
     assert all(target["instant"] is wanted for target in panel["targets"])
 
 
 def test_queries_follow_the_variables() -> None:
     """Where the question is about bots, it is about the chosen ones; runs that ended have no bot any more."""
     fleet_wide = {"Automatic recovery", "Recoveries by outcome", "Attempts by tier and outcome"}
+    fleet_wide |= {"Recovered today", "Error budget burn"}
     for name in ("fleet.json", "bot.json"):
         for panel in panels(BOARDS[name]):
             for target in panel["targets"]:
@@ -246,7 +249,8 @@ def test_the_fleet_shows_what_was_promised() -> None:
     assert titles >= {
         "Bots", "Healthy", "Degraded", "Critical", "Stale", "Firing alerts", "Health by bot", "Health score",
         "Latency by bot", "Failures by reason", "Attempts by tier and outcome", "Recoveries by outcome",
-        "Running now", "Blocked",
+        "Running now", "Blocked", "Recovered today", "Availability", "Error budget left", "Bots by urgency",
+        "Worst ten", "Error budget burn", "Distribution of latency",
     }  # fmt: skip
 
 

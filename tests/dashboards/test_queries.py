@@ -13,7 +13,6 @@ from dashboards.__main__ import ROOT
 from sandbox import binaries
 from sandbox.processes import Process, answers, free_port
 
-
 GENERATED = ROOT / FOLDER
 
 
