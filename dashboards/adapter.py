@@ -175,7 +175,11 @@ def variables(*, one_bot: bool = False) -> list[Json]:
     data = _without(datasource.to_json_data(), _DEAD_VARIABLE_KEYS | {"current", "sort"})
     bot = _variable("bot", 'label_values(bot_info{environment=~"$environment",template=~"$template"}, bot)')
     if one_bot:
-        bot = _without(bot, frozenset({"allValue"})) | {"includeAll": False, "multi": False, "current": {}}
+        bot = _without(bot, frozenset({"allValue"})) | {
+            "includeAll": False,
+            "multi": False,
+            "current": {"text": "", "value": ""},
+        }
     return [
         data | {"current": {"text": "default", "value": "default"}},  # Grafana's default data source
         _variable("environment", "label_values(bot_info, environment)"),

@@ -74,7 +74,7 @@ OPTIONS: Final[Mapping[str, Json]] = {
     },
     "state-timeline": {
         "alignValue": "left",
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+        "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": False},
         "mergeValues": True,
         "rowHeight": 0.8,
         "showValue": "never",
@@ -93,7 +93,7 @@ OPTIONS: Final[Mapping[str, Json]] = {
         "sizing": "auto",
         "valueMode": "color",
     },
-    "table": {"cellHeight": "sm", "footer": {"show": False}, "showHeader": True},
+    "table": {"cellHeight": "sm", "showHeader": True},
     "heatmap": {
         "calculate": False,
         "cellGap": 1,
