@@ -232,6 +232,7 @@ def dashboard(
         description=description,
         tags=[TAG],
         schemaVersion=SCHEMA_VERSION,
+        editable=False,  # what is changed by hand would be lost with the next version
         graphTooltip=core.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
         refresh="15s",
         time=core.Time("now-3h", "now"),

@@ -265,7 +265,11 @@ RULE_FAILURES: Final = (
 RULE_SECONDS: Final = "max by (rule_group) (prometheus_rule_group_last_duration_seconds)"
 DROPPED: Final = f"sum(increase(prometheus_notifications_dropped_total[{INTERVAL}]))"
 SENT: Final = f"sum by (integration) (increase(alertmanager_notifications_total[{INTERVAL}])) > 0"
-UNSENT: Final = f"sum by (integration) (increase(alertmanager_notifications_failed_total[{INTERVAL}])) > 0"
+# Alertmanager counts for every integration there is, at 0 those that are not configured.
+UNSENT: Final = (
+    "sum by (integration) (increase(alertmanager_notifications_failed_total"
+    f'{{integration=~"webhook|telegram"}}[{INTERVAL}]))'
+)
 DELIVERY: Final = (
     "histogram_quantile(0.99, sum by (le, integration) "
     f'(rate(alertmanager_notification_latency_seconds_bucket{{integration=~"webhook|telegram"}}[{INTERVAL}])))'
