@@ -1,4 +1,4 @@
-"""Write the dashboards, or with --check tell whether the written ones are what the code makes."""
+"""Write the dashboards and the error budget's rules, or with --check tell whether the written ones differ."""
 
 import argparse
 import difflib
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from dashboards import bot, fleet, recoveries, watchers
+from dashboards import bot, budget, fleet, recoveries, watchers
 from dashboards.adapter import render
 from dashboards.house import Json
 
@@ -17,29 +17,38 @@ DASHBOARDS: Final[Mapping[str, Callable[[], Json]]] = {
     "recoveries.json": recoveries.build,
     "watchers.json": watchers.build,
 }
-GENERATED: Final = Path(__file__).with_name("generated")
+GENERATED: Final = Path("dashboards", "generated")
+RULES: Final = Path("alerts", "rules-budget.yml")
+ROOT: Final = Path(__file__).parents[1]
 
 
-def difference(folder: Path, wanted: Mapping[str, str]) -> str:
-    """A unified diff from the folder's files to what they should be; empty where they agree."""
-    names = sorted({path.name for path in folder.glob("*.json")} | set(wanted))
+def files() -> dict[Path, str]:
+    """Every generated file, by its path in the repository."""
+    return {GENERATED / name: render(build()) for name, build in DASHBOARDS.items()} | {RULES: budget.rules()}
+
+
+def left_over(root: Path, wanted: Mapping[Path, str]) -> set[Path]:
+    """What is no dashboard any more."""
+    return {path.relative_to(root) for path in (root / GENERATED).glob("*.json")} - set(wanted)
+
+
+def difference(root: Path, wanted: Mapping[Path, str]) -> str:
+    """A unified diff from the files there are to what they should be; empty where they agree."""
     lines: list[str] = []
-    for name in names:
-        path = folder / name
+    for name in sorted(left_over(root, wanted) | set(wanted)):
+        path = root / name
         now = path.read_text().splitlines(keepends=True) if path.exists() else []
         then = wanted.get(name, "").splitlines(keepends=True)
-        lines += difflib.unified_diff(now, then, f"{path} (written)", f"{path} (from the code)")
+        lines += difflib.unified_diff(now, then, f"{name} (written)", f"{name} (from the code)")
     return "".join(lines)
 
 
-def write(folder: Path, wanted: Mapping[str, str]) -> None:
-    """Write all, and remove what is no dashboard any more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.json"):
-        if path.name not in wanted:
-            path.unlink()
+def write(root: Path, wanted: Mapping[Path, str]) -> None:
+    for name in left_over(root, wanted):
+        (root / name).unlink()
     for name, text in wanted.items():
-        (folder / name).write_text(text)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,18 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff if files differ"
     )
-    parser.add_argument(
-        "--folder", type=Path, default=GENERATED, help="where the files are (default: %(default)s)"
-    )
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: %(default)s)")
     options = parser.parse_args(arguments)
-    wanted = {name: render(build()) for name, build in DASHBOARDS.items()}
+    wanted = files()
     if options.check:
-        text = difference(options.folder, wanted)
+        text = difference(options.root, wanted)
         sys.stdout.write(text)
         if text:
             print("dashboards: generated files differ; run `python -m dashboards`", file=sys.stderr)
         return 1 if text else 0
-    write(options.folder, wanted)
+    write(options.root, wanted)
     return 0
 
 

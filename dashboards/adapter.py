@@ -12,7 +12,8 @@ from typing import Any, Final
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards.house import BLUE, CUSTOM, OPTIONS, Json, Row, Spec, steps
+from dashboards.house import BLUE, CUSTOM, OPTIONS, PURPLE, Json, Row, Spec, steps
+from dashboards.queries import DEPLOYING, RECOVERING
 
 SCHEMA_VERSION: Final = 39
 TAG: Final = "bot-orchestrator"
@@ -174,7 +175,11 @@ def variables(*, one_bot: bool = False) -> list[Json]:
     data = _without(datasource.to_json_data(), _DEAD_VARIABLE_KEYS | {"current", "sort"})
     bot = _variable("bot", 'label_values(bot_info{environment=~"$environment",template=~"$template"}, bot)')
     if one_bot:
-        bot = _without(bot, frozenset({"allValue"})) | {"includeAll": False, "multi": False, "current": {}}
+        bot = _without(bot, frozenset({"allValue"})) | {
+            "includeAll": False,
+            "multi": False,
+            "current": {"text": "", "value": ""},
+        }
     return [
         data | {"current": {"text": "default", "value": "default"}},  # Grafana's default data source
         _variable("environment", "label_values(bot_info, environment)"),
@@ -188,6 +193,27 @@ def link(title: str, url: str, tooltip: str) -> core.DashboardLink:
     return core.DashboardLink(
         type="link", title=title, uri=url, tooltip=tooltip, targetBlank=True, keepTime=False
     )
+
+
+def _annotation(name: str, expr: str, colour: str, title: str) -> Json:
+    """A band over every panel for as long as the expression has a series."""
+    return {
+        "datasource": DATASOURCE,
+        "enable": True,
+        "expr": expr,
+        "hide": False,
+        "iconColor": colour,
+        "name": name,
+        "tagKeys": "bot,tier",
+        "titleFormat": title,
+        "useValueForTime": "off",
+    }
+
+
+ANNOTATIONS: Final = (
+    _annotation("Recoveries", RECOVERING, BLUE, "{{bot}}: {{tier}}"),
+    _annotation("Deployments", DEPLOYING, PURPLE, "{{bot}}: deployment"),
+)
 
 
 def dashboard(
@@ -206,11 +232,13 @@ def dashboard(
         description=description,
         tags=[TAG],
         schemaVersion=SCHEMA_VERSION,
+        editable=False,  # what is changed by hand would be lost with the next version
         graphTooltip=core.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
         refresh="15s",
         time=core.Time("now-3h", "now"),
         timezone="browser",
         panels=list(_layout(rows)),
+        annotations=core.Annotations(list=list(ANNOTATIONS)),
         templating=core.Templating(list=variables(one_bot=one_bot)),
         links=[
             core.DashboardLink(

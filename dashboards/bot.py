@@ -4,6 +4,7 @@ from typing import Final
 
 from dashboards import queries
 from dashboards.adapter import dashboard, link
+from dashboards.budget import OBJECTIVE, PERIOD
 from dashboards.house import (
     BLUE,
     GREEN,
@@ -14,11 +15,23 @@ from dashboards.house import (
     Query,
     Row,
     Spec,
+    named,
     score_mappings,
     score_steps,
     steps,
 )
-from dashboards.panels import BOT, YES_NO, counter, lines, none_is_good, states, table, words
+from dashboards.panels import (
+    AVAILABILITY_STEPS,
+    BOT,
+    YES_NO,
+    bars,
+    counter,
+    lines,
+    none_is_good,
+    states,
+    table,
+    words,
+)
 
 EXPORTER: Final = "http://127.0.0.1:9817"
 ALERTMANAGER: Final = "http://127.0.0.1:9093"
@@ -55,7 +68,7 @@ NOW = Row(
             "Availability",
             "Share of the time shown in which the last probe of /health was ok.",
             queries.ONE_AVAILABILITY,
-            steps((RED, None), (ORANGE, 0.95), (YELLOW, 0.99), (GREEN, 0.999)),
+            AVAILABILITY_STEPS,
             unit="percentunit",
             no_value="not probed",
         ),
@@ -85,8 +98,16 @@ NOW = Row(
                 "instance_id": "Instance",
                 "version": "Version",
             },
-            24,
-            3,
+            20,
+            4,
+        ),
+        counter(
+            "Error budget left",
+            f"Of {PERIOD}: {OBJECTIVE:.1%} of its time the bot is to be up. Below zero it was down longer.",
+            queries.ONE_BUDGET,
+            steps((RED, None), (ORANGE, 0), (YELLOW, 0.25), (GREEN, 0.5)),
+            unit="percentunit",
+            no_value="not probed",
         ),
     ],
 )
@@ -97,8 +118,19 @@ SCORE = Row(
         Spec(
             kind="timeseries",
             title="Score",
-            description="The health score, over the colours of its bands.",
-            queries=[Query(queries.ONE_SCORE, legend="{{bot}}")],
+            description="The health score, over the colours of its bands, and what it will be an hour after "
+            "each point if the hour before goes on.",
+            queries=[
+                Query(queries.ONE_SCORE, legend="score"),
+                Query(queries.ONE_PREDICTED, legend="predicted for an hour later"),
+            ],
+            overrides=[
+                named(
+                    "predicted for an hour later",
+                    ("custom.lineStyle", {"dash": [6, 6], "fill": "dash"}),
+                    ("custom.fillOpacity", 0),
+                )
+            ],
             unit="none",
             width=12,
             no_value="not probed",
@@ -135,10 +167,80 @@ LATENCY = Row(
         lines(
             "Latency over an hour",
             "Quantiles of /health over the hour before each point. One that climbs for hours warns.",
-            [Query(queries.one_latency_quantile(q, "1h"), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+            [Query(queries.one_latency_quantile(q, "1h"), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
+            + [Query(queries.ONE_LATENCY_PREDICTED, legend="median predicted for an hour later")],
             "s",
             "not probed",
             LATENCY_STEPS,
+        ),
+    ],
+)
+
+TELLS = Row(
+    "What it tells of itself",
+    [
+        lines(
+            "Context in use",
+            "Share of the model's context window. Above nine tenths people are told.",
+            [Query(queries.ONE_CONTEXT, legend="{{bot}}")],
+            "percentunit",
+            "this bot does not tell",
+            steps((GREEN, None), (YELLOW, 0.75), (RED, 0.9)),
+            width=8,
+        ),
+        Spec(
+            kind="timeseries",
+            title="Tokens",
+            description="Tokens it read and wrote.",
+            queries=[
+                Query(queries.ONE_TOKENS_IN, legend="read"),
+                Query(queries.ONE_TOKENS_OUT, legend="written"),
+            ],
+            unit="short",
+            width=8,
+            no_value="this bot does not tell",
+            custom={
+                "drawStyle": "bars",
+                "fillOpacity": 80,
+                "lineWidth": 0,
+                "stacking": {"group": "A", "mode": "normal"},
+            },
+            defaults={"min": 0},
+        ),
+        lines(
+            "Requests",
+            "Requests it served, a second.",
+            [Query(queries.ONE_REQUESTS, legend="{{bot}}")],
+            "reqps",
+            "this bot does not tell",
+            width=8,
+        ),
+        bars(
+            "Restarts",
+            "Restarts seen, by a changed boot_id, whoever caused them.",
+            queries.ONE_RESTARTS,
+            "restarts",
+            [],
+            "this bot does not tell",
+            8,
+        ),
+        states(
+            "Version",
+            "The version it says it runs.",
+            [Query(queries.ONE_VERSIONS, legend="{{version}}")],
+            "not known to the exporter",
+            words((1, "runs", BLUE)),
+            8,
+            8,
+        ),
+        states(
+            "Configuration",
+            "The configuration it says it runs, by its hash.",
+            [Query(queries.ONE_CONFIGS, legend="{{config_sha}}")],
+            "this bot does not tell",
+            words((1, "runs", BLUE)),
+            8,
+            8,
         ),
     ],
 )
@@ -218,7 +320,7 @@ def build() -> Json:
         uid=BOT,
         title="Bots: one bot",
         description="Its score and what makes it, its latency, its failures, and what was done to it.",
-        rows=[NOW, SCORE, LATENCY, FAILURES, RECOVERY],
+        rows=[NOW, SCORE, LATENCY, FAILURES, TELLS, RECOVERY],
         one_bot=True,
         links=[
             link("Why?", f"{EXPORTER}/probe?bot=${{bot}}&debug=true", "Probe it now, and say what happened"),

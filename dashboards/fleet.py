@@ -2,6 +2,7 @@
 
 from dashboards import queries
 from dashboards.adapter import dashboard
+from dashboards.budget import OBJECTIVE, PERIOD
 from dashboards.house import (
     BAND_COLOURS,
     BLUE,
@@ -15,11 +16,22 @@ from dashboards.house import (
     Row,
     Spec,
     fixed_colour,
+    named,
     score_mappings,
     score_steps,
     steps,
 )
-from dashboards.panels import FLEET, bars, bot_link, counter, none_is_good, table
+from dashboards.panels import (
+    AVAILABILITY_STEPS,
+    FLEET,
+    bars,
+    bot_link,
+    counter,
+    lines,
+    none_is_good,
+    table,
+    wide_table,
+)
 
 NOW = Row(
     "Now",
@@ -54,6 +66,105 @@ NOW = Row(
             "Alerts firing for the chosen bots, and those about the fleet and its watchers.",
             queries.FIRING,
             none_is_good(RED),
+        ),
+        counter(
+            "Recovered today",
+            "Bots brought back within the last 24 hours.",
+            queries.RECOVERED_TODAY,
+            steps((GREEN, None)),
+            no_value="no remediator",
+            width=6,
+        ),
+        counter(
+            "Availability",
+            "Share of the time shown in which the last probe of /health was ok, over the chosen bots.",
+            queries.AVAILABILITY,
+            AVAILABILITY_STEPS,
+            unit="percentunit",
+            no_value="no bot is probed",
+            width=6,
+        ),
+        Spec(
+            kind="stat",
+            title="Error budget left",
+            description=f"Of {PERIOD}, by template: {OBJECTIVE:.1%} of all /health probes are to be answered "
+            "well. Below zero more failed than that.",
+            queries=[Query(queries.BUDGET_LEFT, legend="{{template}}", instant=True)],
+            unit="percentunit",
+            width=12,
+            height=4,
+            no_value="no bot is probed",
+            thresholds=steps((RED, None), (ORANGE, 0), (YELLOW, 0.25), (GREEN, 0.5)),
+            options={"textMode": "value_and_name"},
+        ),
+    ],
+)
+
+URGENT = Row(
+    "What is urgent",
+    [
+        wide_table(
+            "Bots by urgency",
+            "The worst first: points of the score that are lost, half of those that will be if the last "
+            "hour goes on, and failures in a row.",
+            [
+                ("Urgency", queries.URGENCY, None),
+                ("Score", queries.SCORES, None),
+                ("Predicted in 1 h", queries.PREDICTIONS, None),
+                ("Streak", queries.STREAKS, None),
+                ("p95 of 1 h", queries.P95, None),
+                ("Reason", queries.REASONS, "reason"),
+                ("Running", queries.TIERS_RUNNING, "tier"),
+                ("Version", queries.VERSIONS, "version"),
+            ],
+            "no bot is probed",
+            sort_by="Urgency",
+            thresholds=score_steps(),
+            overrides=[
+                named("Urgency", ("decimals", 0), ("custom.width", 90)),
+                *(
+                    named(
+                        name,
+                        ("decimals", 0),
+                        ("custom.cellOptions", {"type": "color-text"}),
+                    )
+                    for name in ("Score", "Predicted in 1 h")
+                ),
+                named("p95 of 1 h", ("unit", "s")),
+                named("template", ("displayName", "Template")),
+            ],
+        ),
+        Spec(
+            kind="bargauge",
+            title="Worst ten",
+            description="The ten bots with the lowest mean score over the time shown.",
+            queries=[Query(queries.WORST, legend="{{bot}}", instant=True)],
+            unit="none",
+            width=12,
+            no_value="no bot is probed",
+            thresholds=score_steps(),
+            defaults={"min": 0, "max": 100, "decimals": 0, "links": [bot_link("${__field.labels.bot}")]},
+        ),
+        lines(
+            "Error budget burn",
+            "How many times as fast as allowed the budget burns, over all bots in the windows that page, by "
+            "template in those that do not.",
+            [
+                *(
+                    Query(queries.burning(queries.FAST.level, burn.long), legend=f"all bots, {burn.long}")
+                    for burn in queries.FAST.burns
+                ),
+                *(
+                    Query(
+                        queries.burning(queries.SLOW.level, burn.short),
+                        legend=f"{{{{template}}}}, {burn.short}",
+                    )
+                    for burn in queries.SLOW.burns
+                ),
+            ],
+            "short",
+            "no bot is probed",
+            steps((GREEN, None), (YELLOW, 1), (ORANGE, 6), (RED, 14.4)),
         ),
     ],
 )
@@ -242,5 +353,5 @@ def build() -> Json:
         uid=FLEET,
         title="Bots: fleet",
         description="How all bots are, which are ill and why, and what is being done about it.",
-        rows=[NOW, HEALTH, PROBES, RECOVERY],
+        rows=[NOW, URGENT, HEALTH, PROBES, RECOVERY],
     )

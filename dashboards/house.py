@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Json = dict[str, Any]
-Kind = Literal["stat", "timeseries", "state-timeline", "table", "heatmap"]
+Kind = Literal["stat", "timeseries", "state-timeline", "table", "heatmap", "bargauge"]
 
 
-GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "text"
+GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
+BLUE, PURPLE, GREY = "blue", "purple", "text"
 # The bands of the health score: 100 operational, 70-99 minor, 30-69 degraded, 0-29 critical.
 BANDS: Final = (
     ("critical", RED, 0),
@@ -73,13 +74,26 @@ OPTIONS: Final[Mapping[str, Json]] = {
     },
     "state-timeline": {
         "alignValue": "left",
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+        "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": False},
         "mergeValues": True,
         "rowHeight": 0.8,
         "showValue": "never",
         "tooltip": {"mode": "single", "sort": "none"},
     },
-    "table": {"cellHeight": "sm", "footer": {"show": False}, "showHeader": True},
+    "bargauge": {
+        "displayMode": "basic",
+        "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": False},
+        "maxVizHeight": 300,
+        "minVizHeight": 16,
+        "minVizWidth": 8,
+        "namePlacement": "left",
+        "orientation": "horizontal",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "showUnfilled": True,
+        "sizing": "auto",
+        "valueMode": "color",
+    },
+    "table": {"cellHeight": "sm", "showHeader": True},
     "heatmap": {
         "calculate": False,
         "cellGap": 1,
@@ -102,6 +116,7 @@ OPTIONS: Final[Mapping[str, Json]] = {
     },
 }
 CUSTOM: Final[Mapping[str, Json]] = {
+    "bargauge": {},
     "stat": {},
     "timeseries": {
         "drawStyle": "line",

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from dashboards.house import GREEN, GREY, RED, Json, Query, Spec, named, steps
+from dashboards.house import GREEN, GREY, ORANGE, RED, YELLOW, Json, Query, Spec, named, steps
 
 # Uids are held by links in alerts, messages and bookmarks: they never change.
 FLEET = "bot-fleet"
 BOT = "bot-detail"
 RECOVERIES = "bot-recoveries"
 WATCHERS = "bot-watchers"
+AVAILABILITY_STEPS = steps((RED, None), (ORANGE, 0.95), (YELLOW, 0.99), (GREEN, 0.999))
 
 
 def counter(
@@ -20,6 +21,7 @@ def counter(
     unit: str = "short",
     no_value: str = "no data",
     mappings: Sequence[Json] = (),
+    width: int = 4,
 ) -> Spec:
     """One number, in its colour."""
     return Spec(
@@ -28,7 +30,7 @@ def counter(
         description=description,
         queries=[Query(expr, legend=title, instant=True)],
         unit=unit,
-        width=4,
+        width=width,
         height=4,
         no_value=no_value,
         thresholds=colours,
@@ -69,6 +71,47 @@ def table(
                     "renameByName": columns,
                 },
             }
+        ],
+    )
+
+
+def wide_table(
+    title: str,
+    description: str,
+    columns: Sequence[tuple[str, str, str | None]],
+    no_value: str,
+    *,
+    sort_by: str,
+    thresholds: Sequence[Json] = (),
+    overrides: Sequence[Json] = (),
+) -> Spec:
+    """One row a bot, one query a column: (heading, PromQL, the label it shows or None for its value)."""
+    refs = [f"Value #{chr(ord('A') + index)}" for index in range(len(columns))]
+    shown = {label or ref: heading for ref, (heading, _, label) in zip(refs, columns, strict=True)}
+    dropped = [ref for ref, (_, _, label) in zip(refs, columns, strict=True) if label]
+    order = ["bot", *shown]
+    return Spec(
+        kind="table",
+        title=title,
+        description=description,
+        queries=[Query(expr, instant=True, format="table") for _, expr, _ in columns],
+        unit="short",
+        width=24,
+        height=10,
+        no_value=no_value,
+        thresholds=thresholds,
+        overrides=[named("Bot", ("links", [bot_link("${__value.raw}")])), *overrides],
+        transformations=[
+            {"id": "merge", "options": {}},
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": dict.fromkeys(["Time", *dropped], True),
+                    "indexByName": {name: index for index, name in enumerate(order)},
+                    "renameByName": {"bot": "Bot", **shown},
+                },
+            },
+            {"id": "sortBy", "options": {"fields": {}, "sort": [{"desc": True, "field": sort_by}]}},
         ],
     )
 

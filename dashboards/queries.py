@@ -7,15 +7,22 @@ with `and on (bot)`, because the series of a bot carry no environment or templat
 
 from typing import Final
 
+from dashboards.budget import ALERTS as BUDGET_ALERTS
+from dashboards.budget import BUDGET, PERIOD, recorded
 from exporter.metrics import (
+    BOT_CONFIG_INFO,
+    BOT_CONTEXT_USAGE_RATIO,
     BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL,
     BOT_EXPORTER_PROBES_IN_FLIGHT,
     BOT_EXPORTER_PROBES_SKIPPED_TOTAL,
     BOT_EXPORTER_SCHEDULE_LAG_SECONDS,
+    BOT_EXPORTER_SHARD,
+    BOT_EXPORTER_SHARDS,
     BOT_EXPORTER_TARGETS,
     BOT_EXPORTER_TARGETS_INVALID,
     BOT_FLEET_PROBE_DURATION_SECONDS,
     BOT_FLEET_PROBE_FAILURES_TOTAL,
+    BOT_FLEET_PROBES_TOTAL,
     BOT_HEALTH_COMPONENT_SCORE,
     BOT_HEALTH_SCORE,
     BOT_INFO,
@@ -28,7 +35,11 @@ from exporter.metrics import (
     BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS,
     BOT_PROBE_LAST_TIMESTAMP_SECONDS,
     BOT_PROBE_TIMEOUT_SECONDS,
+    BOT_RESTARTS_TOTAL,
     BOT_UP,
+    BOT_USAGE_INPUT_TOKENS_TOTAL,
+    BOT_USAGE_OUTPUT_TOKENS_TOTAL,
+    BOT_USAGE_REQUESTS_TOTAL,
 )
 from remediator.metrics import (
     ACTIVE,
@@ -71,6 +82,11 @@ def _per_bot(series: object, matchers: str = "") -> str:
     return f"max by (bot) ({series}{matchers})"
 
 
+def _per_bot_over(series: object, window: str) -> str:
+    """The mean over a window, as the exporter that sees the bot best has it."""
+    return f"max by (bot) (avg_over_time({series}[{window}]))"
+
+
 SCORE: Final = _per_bot(BOT_HEALTH_SCORE)
 STREAK: Final = _per_bot(BOT_PROBE_FAILURE_STREAK)
 # The condition of the alert BotProbeStale.
@@ -91,6 +107,36 @@ FIRING: Final = or_zero(
 )
 
 SCORES: Final = of_chosen(SCORE)
+RECOVERED_TODAY: Final = f'sum(round(increase({RUNS.name}{{kind="recover",outcome="recovered"}}[1d])))'
+AVAILABILITY: Final = f"avg({of_chosen(_per_bot_over(BOT_UP, SHOWN))})"
+WORST: Final = f"bottomk(10, {of_chosen(_per_bot_over(BOT_HEALTH_SCORE, SHOWN))})"
+
+# The table of the fleet: a column a query, a row a bot.
+PREDICTED: Final = "bot:bot_health_score:predicted1h"
+# Points that are lost, half of those about to be, and the failures in a row.
+URGENCY: Final = of_chosen(
+    f"100 - {SCORE} + 0.5 * clamp_min({SCORE} - ({PREDICTED} or {SCORE}), 0) + {STREAK}"
+)
+STREAKS: Final = of_chosen(STREAK)
+P95: Final = of_chosen(
+    f'max by (bot) (quantile_over_time(0.95, {BOT_PROBE_DURATION_SECONDS}{{endpoint="health"}}[1h]))'
+)
+PREDICTIONS: Final = of_chosen(PREDICTED)
+REASONS: Final = of_chosen(f'group by (bot, reason) ({BOT_PROBE_FAILURE_INFO}{{endpoint="health"}})')
+VERSIONS: Final = of_chosen(f"group by (bot, template, version) ({BOT_INFO})")
+TIERS_RUNNING: Final = f'group by (bot, tier) ({ACTIVE.name}{{kind="recover",bot=~"$bot"}})'
+
+# What annotations mark on every panel.
+RECOVERING: Final = f'max by (bot, tier) ({ACTIVE.name}{{kind="recover",tier!="",bot=~"$bot"}})'
+DEPLOYING: Final = f'max by (bot) ({ACTIVE.name}{{kind="deploy",bot=~"$bot"}})'
+
+# The error budget.
+_OF_TEMPLATE: Final = '{endpoint="health",template=~"$template"}'
+BUDGET_LEFT: Final = (
+    f"1 - sum by (template) (increase({BOT_FLEET_PROBE_FAILURES_TOTAL}{_OF_TEMPLATE}[{PERIOD}]))"
+    f" / (sum by (template) (increase({BOT_FLEET_PROBES_TOTAL}{_OF_TEMPLATE}[{PERIOD}])) > 0) / {BUDGET}"
+)
+FAST, SLOW = BUDGET_ALERTS
 BANDS: Final = f'sum by (band) ({BAND_COUNT}{{environment=~"$environment",template=~"$template"}})'
 LATENCIES: Final = of_chosen(_per_bot(BOT_PROBE_DURATION_SECONDS, '{endpoint="health"}'))
 LATENCY_BUCKETS: Final = (
@@ -112,6 +158,12 @@ HELD_BACK: Final = f"max({STORM.name})"
 RUNNING: Final = f'max by (bot, kind, tier) ({ACTIVE.name}{{bot=~"$bot"}}) == 1'
 WAITING: Final = f'max by (bot, reason) ({BLOCKED.name}{{bot=~"$bot"}}) == 1'
 GIVEN_UP: Final = f'max by (bot) ({QUARANTINED.name}{{bot=~"$bot"}}) == 1'
+
+
+def burning(level: str, window: str) -> str:
+    """How many times as fast as allowed the budget burnt over the window."""
+    chosen = '{template=~"$template"}' if level == "template" else ""
+    return f"{recorded(level, window)}{chosen} / {BUDGET}"
 
 
 def latency_quantile(quantile: float) -> str:
@@ -140,6 +192,17 @@ ONE_RUNS: Final = f"max by (kind, tier) ({ACTIVE.name}{{{ONE}}})"
 ONE_GATES: Final = f"max by (reason) ({BLOCKED.name}{{{ONE}}})"
 ONE_QUARANTINE: Final = f"max by (bot) ({QUARANTINED.name}{{{ONE}}})"
 ONE_ALERTS: Final = f'max by (alertname, alertstate) (ALERTS{{alertstate!="",{ONE}}})'
+
+ONE_PREDICTED: Final = f"{PREDICTED}{{{ONE}}}"
+ONE_LATENCY_PREDICTED: Final = f"bot:bot_probe_duration_seconds:predicted1h{{{ONE}}}"
+ONE_BUDGET: Final = f"1 - (1 - max by (bot) (avg_over_time({BOT_UP}{{{ONE}}}[{PERIOD}]))) / {BUDGET}"
+ONE_RESTARTS: Final = f"max by (bot) (round(increase({BOT_RESTARTS_TOTAL}{{{ONE}}}[{INTERVAL}])))"
+ONE_CONTEXT: Final = f"max by (bot) ({BOT_CONTEXT_USAGE_RATIO}{{{ONE}}})"
+ONE_REQUESTS: Final = f"max by (bot) (rate({BOT_USAGE_REQUESTS_TOTAL}{{{ONE}}}[{INTERVAL}]))"
+ONE_TOKENS_IN: Final = f"max by (bot) (increase({BOT_USAGE_INPUT_TOKENS_TOTAL}{{{ONE}}}[{INTERVAL}]))"
+ONE_TOKENS_OUT: Final = f"max by (bot) (increase({BOT_USAGE_OUTPUT_TOKENS_TOTAL}{{{ONE}}}[{INTERVAL}]))"
+ONE_VERSIONS: Final = f"max by (version) ({BOT_INFO}{{{ONE}}})"
+ONE_CONFIGS: Final = f"max by (config_sha) ({BOT_CONFIG_INFO}{{{ONE}}})"
 
 
 def one_latency_quantile(quantile: float, window: str) -> str:
@@ -184,6 +247,10 @@ def counted(vector: str) -> str:
 JOBS: Final = 'job=~"bot-exporter|bot-remediator|prometheus|alertmanager"'
 UP: Final = f"max by (job) (up{{{JOBS}}})"
 WATCHDOG: Final = 'max(ALERTS{alertname="Watchdog",alertstate="firing"})'
+WATCHDOG_AGE: Final = 'time() - max(timestamp(ALERTS{alertname="Watchdog",alertstate="firing"}))'
+OLDEST_PROBE: Final = f"max(time() - {_per_bot(BOT_PROBE_LAST_TIMESTAMP_SECONDS)})"
+SHARDS: Final = f"max({BOT_EXPORTER_SHARDS})"
+SHARDS_SEEN: Final = f'count(count_values("shard", {BOT_EXPORTER_SHARD}))'
 TARGETS: Final = f"sum({BOT_EXPORTER_TARGETS})"
 INVALID: Final = f"sum({BOT_EXPORTER_TARGETS_INVALID})"
 RELOADED: Final = f"min({BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL})"
@@ -198,7 +265,11 @@ RULE_FAILURES: Final = (
 RULE_SECONDS: Final = "max by (rule_group) (prometheus_rule_group_last_duration_seconds)"
 DROPPED: Final = f"sum(increase(prometheus_notifications_dropped_total[{INTERVAL}]))"
 SENT: Final = f"sum by (integration) (increase(alertmanager_notifications_total[{INTERVAL}])) > 0"
-UNSENT: Final = f"sum by (integration) (increase(alertmanager_notifications_failed_total[{INTERVAL}])) > 0"
+# Alertmanager counts for every integration there is, at 0 those that are not configured.
+UNSENT: Final = (
+    "sum by (integration) (increase(alertmanager_notifications_failed_total"
+    f'{{integration=~"webhook|telegram"}}[{INTERVAL}]))'
+)
 DELIVERY: Final = (
     "histogram_quantile(0.99, sum by (le, integration) "
     f'(rate(alertmanager_notification_latency_seconds_bucket{{integration=~"webhook|telegram"}}[{INTERVAL}])))'

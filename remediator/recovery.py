@@ -88,7 +88,9 @@ class Recovery:
                 case Try(tier):
                     ended = await self._pass_gates(run, bot, tier, lease, wake, climbing=bool(tried))
                     if ended is not None and ended.outcome == "unneeded" and tried:
-                        return Ended("recovered", f"healthy after {tried[-1].tier}")
+                        last = tried[-1]
+                        failed = f", which failed: {last.why}" if last.state == "failed" else ""
+                        return Ended("recovered", f"healthy after {last.tier}{failed}")
                     if ended is not None:
                         return ended
                     await self._act(run, bot, tier, lease, settle=False)

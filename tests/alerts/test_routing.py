@@ -17,6 +17,7 @@ from sandbox import binaries
 from sandbox.processes import Process, answers, free_port
 
 BOT = {"bot": "forge-1", "environment": "production", "template": "tool-builder"}
+MILDER = ("BotFailurePredicted", "BotLatencyHigh", "BotFlapping", "BotHealthAnomalous")
 Labels = dict[str, str]
 
 
@@ -39,6 +40,12 @@ def test_amtool_accepts_the_configuration(amtool: Any, alerts: Path) -> None:
         ({"alertname": "BotFleetOutage", "severity": "critical"}, "pager"),
         ({"alertname": "BotExporterAbsent", "severity": "critical"}, "pager"),
         ({"alertname": "BotRemediatorDown", "severity": "critical"}, "pager"),
+        ({"alertname": "BotFailurePredicted", "severity": "warning"} | BOT, "people"),
+        ({"alertname": "BotHealthAnomalous", "severity": "info"} | BOT, "people"),
+        ({"alertname": "BotErrorBudgetBurnFast", "severity": "critical"}, "pager"),
+        ({"alertname": "BotErrorBudgetBurnSlow", "severity": "warning", "template": "support"}, "people"),
+        ({"alertname": "BotRemediationUnacknowledged", "severity": "critical"} | BOT, "pager"),
+        ({"alertname": "BotExporterShardMissing", "severity": "critical"}, "pager"),
         ({"alertname": "Watchdog", "severity": "info"}, "watchdog"),
         ({"alertname": "Somebodyelses"}, "people"),
     ],
@@ -221,6 +228,8 @@ async def test_an_outage_keeps_single_bots_from_the_remediator(alerts: Path, tmp
             named("BotHealthScoreLow", "b", severity="warning"),
             named("BotProbeStale", "c", severity="warning"),
             named("BotRemediationBlocked", "c", severity="warning"),
+            *(named(milder, "c", severity="warning") for milder in MILDER),
+            named("BotErrorBudgetBurnFast", severity="critical"),
             named("BotRemediationEscalated", "d", severity="critical"),
         )
         expected = {
@@ -229,6 +238,8 @@ async def test_an_outage_keeps_single_bots_from_the_remediator(alerts: Path, tmp
             ("b", "BotHealthScoreLow"),
             ("c", "BotProbeStale"),
             ("c", "BotRemediationBlocked"),
+            *(("c", milder) for milder in MILDER),
+            ("", "BotErrorBudgetBurnFast"),
         }
 
         async def all_inhibited() -> bool:
@@ -253,18 +264,34 @@ async def test_the_worse_alert_of_a_bot_speaks_for_the_milder_of_that_bot_only(
     alerts: Path, tmp_path: Path
 ) -> None:
     async with running(alerts, tmp_path) as alertmanager:
-        low = [named("BotHealthScoreLow", bot, severity="warning") for bot in ("a", "b", "c", "d")]
+        milder = ("BotHealthScoreLow", *MILDER)
         await alertmanager.fire(
-            *low,
+            *(named(name, bot, severity="warning") for bot in ("a", "b", "c", "d") for name in milder),
             critical("a"),
             critical("b", "BotDown"),
             named("BotRemediationEscalated", "c", severity="critical"),
         )
 
         async def milder_inhibited() -> bool:
-            return await alertmanager.inhibited() == {(bot, "BotHealthScoreLow") for bot in ("a", "b", "c")}
+            return await alertmanager.inhibited() == {
+                (bot, name) for bot in ("a", "b", "c") for name in milder
+            }
 
         await until(milder_inhibited)
+
+
+async def test_a_remediator_that_is_down_is_not_told_of_bot_by_bot(alerts: Path, tmp_path: Path) -> None:
+    async with running(alerts, tmp_path) as alertmanager:
+        await alertmanager.fire(
+            named("BotRemediatorDown", severity="critical"),
+            named("BotRemediationUnacknowledged", "a", severity="critical"),
+            named("BotRemediationEscalated", "b", severity="critical"),
+        )
+
+        async def one_inhibited() -> bool:
+            return await alertmanager.inhibited() == {("a", "BotRemediationUnacknowledged")}
+
+        await until(one_inhibited)
 
 
 async def test_a_bot_is_a_group_and_people_read_what_it_is(alerts: Path, tmp_path: Path) -> None:

@@ -18,6 +18,18 @@ REQUIRED = {
     "BotFleetOutage",
     "BotProbeStale",
     "BotExporterAbsent",
+    "BotFailurePredicted",
+    "BotHealthAnomalous",
+    "BotLatencyHigh",
+    "BotFlapping",
+    "BotMissing",
+    "BotContextNearlyFull",
+    "BotErrorBudgetBurnFast",
+    "BotErrorBudgetBurnSlow",
+    "BotExporterSlow",
+    "BotExporterShardMissing",
+    "BotRemediationLooping",
+    "BotRemediationUnacknowledged",
     "BotRemediationFailed",
     "BotRemediationEscalated",
     "BotRemediatorDown",
@@ -37,7 +49,7 @@ def test_rules_fire_when_they_should_and_only_then(promtool: Any, file: Path) ->
 def test_every_rule_has_a_unit_test(rules: list[Rule]) -> None:
     text = "".join(path.read_text() for path in HERE.glob("*.yaml"))
     tested = set(re.findall(r"alertname: (\w+)", text)) | set(re.findall(r'alertname="(\w+)"', text))
-    recorded = set(re.findall(r"expr: (?:round\()?([a-z_0-9]+:[a-z_0-9:]+)", text))
+    recorded = set(re.findall(r"expr: \"?(?:round\()?(?:30 \* )?([a-z_0-9]+:[a-z_0-9:]+)", text))
     assert {rule["alert"] for rule in rules if "alert" in rule} == tested
     assert {rule["record"] for rule in rules if "record" in rule} - recorded == set()
 

@@ -93,6 +93,8 @@ def recorded() -> dict[str, set[str]]:
     for rule in rules():
         if "record" in rule:
             labels = labels_of(rule["expr"]) | set(rule.get("labels", {}))
+            for series in selected(rule["expr"]):  # files and rules are in the order of their dependence
+                labels |= names.get(series, set())
             names.setdefault(rule["record"], set()).update(labels - {"le"})
     return names
 
@@ -111,7 +113,10 @@ def expressions() -> Iterator[Any]:
     for rule in rules():
         yield pytest.param(rule["expr"], id=rule.get("alert") or rule["record"])
     for path in sorted((ROOT / "dashboards" / "generated").glob("*.json")):
-        for panel in json.loads(path.read_text())["panels"]:
+        board = json.loads(path.read_text())
+        for annotation in board["annotations"]["list"]:
+            yield pytest.param(annotation["expr"], id=f"{path.stem}-{annotation['name']}")
+        for panel in board["panels"]:
             for target in panel.get("targets", []):
                 yield pytest.param(target["expr"], id=f"{path.stem}-{panel['title']}-{target['refId']}")
 

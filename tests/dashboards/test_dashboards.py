@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.__main__ import DASHBOARDS, GENERATED, main
+from dashboards.__main__ import DASHBOARDS, ROOT, main
+from dashboards.__main__ import GENERATED as FOLDER
 from dashboards.house import BANDS
 
 Json = dict[str, Any]
+GENERATED = ROOT / FOLDER
 BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(GENERATED.glob("*.json"))}
 # Keys of the Angular era, which Grafana 11 and later ignore or misread.
 ANGULAR = {"__inputs", "aliasColors", "editable", "gauge", "gnetId", "hideControls", "intervalFactor", "rows"}
 ANGULAR |= {"nullPointMode", "seriesOverrides", "sharedCrosshair", "span", "sparkline", "step", "style"}
 ANGULAR |= {"valueName", "xaxis", "yaxes"}
-PLUGINS = {"row", "stat", "timeseries", "state-timeline", "table", "heatmap", "text"}
+PLUGINS = {"row", "stat", "timeseries", "state-timeline", "table", "heatmap", "bargauge"}
 
 
 def panels(board: Json) -> list[Json]:
@@ -58,20 +60,22 @@ def test_files_are_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> No
 def test_check_shows_what_differs_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--folder", str(tmp_path)]) == 0
-    changed = tmp_path / "fleet.json"
+    assert main(["--root", str(tmp_path)]) == 0
+    folder = tmp_path / FOLDER
+    changed = folder / "fleet.json"
     text = changed.read_text().replace('"title": "Health by bot"', '"title": "Changed by hand"')
     changed.write_text(text)
-    (tmp_path / "gone.json").write_text("{}\n")
-    assert main(["--check", "--folder", str(tmp_path)]) == 1
+    (folder / "gone.json").write_text("{}\n")
+    assert main(["--check", "--root", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert '-      "title": "Changed by hand"' in said.out
     assert '+      "title": "Health by bot"' in said.out
     assert "gone.json" in said.out
     assert "python -m dashboards" in said.err
     assert changed.read_text() == text
-    assert main(["--folder", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(DASHBOARDS)
+    assert main(["--root", str(tmp_path)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(DASHBOARDS)
+    assert [path.name for path in (tmp_path / "alerts").iterdir()] == ["rules-budget.yml"]
 
 
 def test_the_same_code_makes_the_same_bytes(tmp_path: Path) -> None:
@@ -187,7 +191,9 @@ def test_rates_follow_the_scrape_interval(panel: Json) -> None:
     for target in panel["targets"]:
         for window in re.findall(r"\b(?:rate|increase)\([^\[\]]*\[([^\]]+)\]", target["expr"]):
             # A single number sums up all of the time shown.
-            assert window == "$__rate_interval" or (window == "$__range" and target["instant"])
+            # Or of the day or month its title speaks of.
+            sums = {"$__range", "1d", "30d"}
+            assert window == "$__rate_interval" or (window in sums and target["instant"])
         # A counter is never shown raw.
         for counter in re.findall(r"\w+_(?:total|bucket)\b", target["expr"]):
             assert re.search(rf"(rate|increase)\({counter}", target["expr"])
@@ -196,13 +202,14 @@ def test_rates_follow_the_scrape_interval(panel: Json) -> None:
 @each_panel
 def test_now_is_asked_for_once(panel: Json) -> None:
     """A stat or a table that shows the present asks for one value and not for three hours of them."""
-    wanted = panel["type"] in {"stat", "table"}
+    wanted = panel["type"] in {"stat", "table", "bargauge"}
     assert all(target["instant"] is wanted for target in panel["targets"])
 
 
 def test_queries_follow_the_variables() -> None:
     """Where the question is about bots, it is about the chosen ones; runs that ended have no bot any more."""
     fleet_wide = {"Automatic recovery", "Recoveries by outcome", "Attempts by tier and outcome"}
+    fleet_wide |= {"Recovered today", "Error budget burn"}
     for name in ("fleet.json", "bot.json"):
         for panel in panels(BOARDS[name]):
             for target in panel["targets"]:
@@ -242,7 +249,8 @@ def test_the_fleet_shows_what_was_promised() -> None:
     assert titles >= {
         "Bots", "Healthy", "Degraded", "Critical", "Stale", "Firing alerts", "Health by bot", "Health score",
         "Latency by bot", "Failures by reason", "Attempts by tier and outcome", "Recoveries by outcome",
-        "Running now", "Blocked",
+        "Running now", "Blocked", "Recovered today", "Availability", "Error budget left", "Bots by urgency",
+        "Worst ten", "Error budget burn", "Distribution of latency",
     }  # fmt: skip
 
 

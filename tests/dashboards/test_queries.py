@@ -8,9 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dashboards.__main__ import GENERATED
+from dashboards.__main__ import GENERATED as FOLDER
+from dashboards.__main__ import ROOT
 from sandbox import binaries
 from sandbox.processes import Process, answers, free_port
+
+GENERATED = ROOT / FOLDER
 
 
 @pytest.fixture

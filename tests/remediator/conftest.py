@@ -18,6 +18,7 @@ import aiohttp
 import boto3
 import pytest
 import pytest_asyncio
+import structlog
 import uvicorn
 from botocore.config import Config
 from mypy_boto3_ec2 import EC2Client
@@ -64,6 +65,17 @@ MAKE_CLIENT: Any = boto3.session.Session.client
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in credentials().items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_logs() -> None:
+    """As the service writes them. structlog's own default draws a traceback with all locals, for a second."""
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
+    ]
+    structlog.configure(processors=processors)
 
 
 @pytest.fixture(autouse=True)

@@ -293,6 +293,7 @@ async def test_an_instance_without_our_tag_is_never_touched(app: Api, world: Wor
     await app.deployed(bot)
     ours = await world.instance(bot)
     foreign = world.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    await wait_until(lambda: runs(world, foreign), what="the foreign instance")
     point_at(tmp_path / "remediator.db", bot, foreign)
     await world.cloud.fault(bot, "die")
     run = await app.recover(bot)
@@ -316,6 +317,9 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
     await world.cloud.fault(bot, "error", cured_by="redeploy")
     await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, "")
     run = await app.recover(bot)
+    assert run["reason"] == "healthy after restart, which failed: SendCommand: the bot has no instance"
+    await world.cloud.fault(bot, "die")
+    run = await app.recover(bot)
     assert [one["detail"] for one in run["attempts"][:2]] == [
         "SendCommand: the bot has no instance",
         "RebootInstances: the bot has no instance",
@@ -323,6 +327,11 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
     assert run["status"] == "recovered"
     assert await world.actions(other) == [RUN]
     assert await world.actions(bot) == [RUN, RUN]
+
+
+async def runs(world: World, instance_id: str) -> bool:
+    found = world.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    return found["State"]["Name"] == "running"
 
 
 def point_at(database: Path, bot: str, instance_id: str) -> None:
