@@ -156,6 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--healthy", type=int, default=100, help="days of each kind of healthy noise")
     parser.add_argument("--declines", type=int, default=20, help="days of each kind of decline")
+    parser.add_argument("--kinds", nargs="*", help="these kinds only (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     options = parser.parse_args()
     kinds = [(HEALTHY, options.healthy), (NO_TREND, options.declines), (DECLINES, options.declines)]
@@ -163,6 +164,7 @@ def main() -> int:
         Bot(kind, shape, options.seed + number)
         for shapes, count in kinds
         for kind, shape in shapes.items()
+        if not options.kinds or kind in options.kinds
         for number in range(count)
     ]
     chunks = [bots[at : at + AT_ONCE] for at in range(0, len(bots), AT_ONCE)]
@@ -194,9 +196,9 @@ def report(bots: Sequence[Bot], found: Mapping[str, Mapping[str, float]]) -> int
 
     def alarm_rate(shapes: Mapping[str, Shape]) -> float:
         names = [bot.name for bot in bots if bot.kind in shapes]
-        return round(1000 * sum(alarms.get(name, 0) for name in names) / len(names), 3)
+        return round(1000 * sum(alarms.get(name, 0) for name in names) / max(1, len(names)), 3)
 
-    false_alarms, caught_share = alarm_rate(HEALTHY), round(caught / declined, 3)
+    false_alarms, caught_share = alarm_rate(HEALTHY), round(caught / max(1, declined), 3)
     figures = {
         "bot_days_healthy": sum(bot.kind in HEALTHY for bot in bots),
         "false_alarms_per_1000_bot_days": false_alarms,
