@@ -129,7 +129,7 @@ def rules() -> str:
         f"# {OBJECTIVE:.1%} of all /health probes are to be answered well, over {PERIOD}.",
         "groups:",
         "  - name: budget",
-        "    interval: 1m",
+        "    interval: 60s",
         "    rules:",
     ]
     for alert in ALERTS:
