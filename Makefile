@@ -1,7 +1,7 @@
 # Every target sets up all it needs in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types generate bench lock clean
+.PHONY: help setup demo test lint types generate picture bench lock clean
 
 python := .venv/bin/python
 
@@ -28,6 +28,9 @@ types: setup ## Check types
 generate: setup ## Write the generated files: Grafana's dashboards, the README's settings (CHECK=1: only compare)
 	@$(python) -m dashboards $(if $(CHECK),--check)
 	@$(python) scripts/readme.py $(if $(CHECK),--check)
+
+picture: setup ## Play the demo and draw its last screen for the README
+	@$(python) -m sandbox demo --check --svg docs/demo.svg
 
 bench: setup ## Run a benchmark (BENCH=name; without it, list them)
 	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),ls tests/benchmarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -165,4 +166,6 @@ def write_svg(screen: Screen, path: Path) -> None:
         )
         console.print(screen)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(console.export_svg(title="make demo"))
+        picture = console.export_svg(title="make demo")
+        # Fonts of whoever looks at it: a picture in a README fetches nothing.
+        path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
