@@ -122,8 +122,11 @@ P95: Final = of_chosen(
     f'max by (bot) (quantile_over_time(0.95, {BOT_PROBE_DURATION_SECONDS}{{endpoint="health"}}[1h]))'
 )
 PREDICTIONS: Final = of_chosen(PREDICTED)
-REASONS: Final = of_chosen(f'group by (bot, reason) ({BOT_PROBE_FAILURE_INFO}{{endpoint="health"}})')
-VERSIONS: Final = of_chosen(f"group by (bot, template, version) ({BOT_INFO})")
+# One row a bot, also where two exporters disagree about it.
+REASONS: Final = of_chosen(
+    f'topk by (bot) (1, group by (bot, reason) ({BOT_PROBE_FAILURE_INFO}{{endpoint="health"}}))'
+)
+VERSIONS: Final = of_chosen(f"topk by (bot) (1, group by (bot, template, version) ({BOT_INFO}))")
 TIERS_RUNNING: Final = f'group by (bot, tier) ({ACTIVE.name}{{kind="recover",bot=~"$bot"}})'
 
 # What annotations mark on every panel.
