@@ -32,6 +32,10 @@ PATIENCE: Final = 15.0  # seconds for one statement
 REMEDY: Final = "use sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
+class DatabaseAwayError(SQLAlchemyError):
+    """The server cannot be reached, or does not answer in time. asyncpg lets the socket's own error through."""
+
+
 class DatabaseLock:
     """SQLite serves one process. The lock is the operating system's: a killed holder leaves none behind."""
 
@@ -111,14 +115,17 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writer, self._engine.begin() as connection:
+        async with self._writer, _reached(), self._engine.begin() as connection:
             if not self.alone:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER})
             yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.connect() as connection:
+        """All that is read in it was so at one moment."""
+        async with _reached(), self._engine.connect() as connection:
+            if not self.alone:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
             yield await connection.execution_options(readonly=True)
 
     async def now(self, connection: AsyncConnection) -> float:
@@ -134,6 +141,14 @@ class Database:
         await self._engine.dispose()
         if self._lock is not None:
             self._lock.release()
+
+
+@asynccontextmanager
+async def _reached() -> AsyncIterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatabaseAwayError(f"the database cannot be reached: {_short(error)}") from error
 
 
 def _parsed(url: str) -> URL:
