@@ -181,8 +181,7 @@ class Transaction:
         One that fires in the `late` seconds after it was resolved was overtaken on its way. One that fires
         after that was resolved by mistake: Alertmanager does so when it hears nothing of Prometheus for long.
         """
-        episode = (alerts.c.fingerprint == alert.fingerprint) & (alerts.c.starts_at == alert.started)
-        kept = await self._one(StoredAlert, select(alerts).where(episode))
+        kept = await self.alert(alert.fingerprint, alert.started)
         if kept is None:
             kept = StoredAlert(
                 fingerprint=alert.fingerprint,
@@ -198,7 +197,7 @@ class Transaction:
                 run_id=None,
                 ignored="",
             )
-            await self._connection.execute(insert(alerts).values(asdict(kept)))
+            await self.add_alert(kept)
             return kept, True
         overtaken = (
             alert.status == "firing" and kept.status == "resolved" and self.now < kept.last_seen + late
@@ -208,6 +207,13 @@ class Transaction:
         seen = replace(kept, status=status, last_seen=last_seen, times_seen=kept.times_seen + 1)
         await self.change_alert(kept, status=status, last_seen=last_seen, times_seen=seen.times_seen)
         return seen, status != kept.status
+
+    async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
+        episode = (alerts.c.fingerprint == fingerprint) & (alerts.c.starts_at == starts_at)
+        return await self._one(StoredAlert, select(alerts).where(episode))
+
+    async def add_alert(self, kept: StoredAlert) -> None:
+        await self._connection.execute(insert(alerts).values(asdict(kept)))
 
     async def change_alert(self, alert: StoredAlert, **changes: object) -> None:
         await self._connection.execute(

@@ -1,0 +1,321 @@
+"""The tables of the store as plain values, and transactions over them by copy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from remediator.gates import Effect, Verdict
+from remediator.lease import Lease, LeaseLostError
+from remediator.model import (
+    Approval,
+    AuditEntry,
+    Bot,
+    Hold,
+    Notification,
+    Run,
+    Step,
+    StoredAlert,
+    StoredVerdict,
+)
+from remediator.store import ENGINE, OWN_GRACE, Transaction, chained
+
+Episode = tuple[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Never changed in place: a transaction copies what it writes to, and a commit puts the copies here."""
+
+    bots: Mapping[str, Bot] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    active: Mapping[str, str] = field(default_factory=dict)  # bot → its unfinished run
+    alerts: Mapping[Episode, StoredAlert] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Step]] = field(default_factory=dict)
+    verdicts: Mapping[str, tuple[StoredVerdict, ...]] = field(default_factory=dict)
+    holds: Mapping[int, Hold] = field(default_factory=dict)
+    approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notifications: Mapping[int, Notification] = field(default_factory=dict)
+
+
+class MemoryTransaction(Transaction):
+    """`tables` is what this transaction sees, its own writes among it."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        trail: list[AuditEntry],
+        now: float,
+        replica: str,
+        lease_seconds: float,
+        alone: bool,
+    ) -> None:
+        self.tables, self.before = tables, tables
+        self.now = now
+        self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
+        self._trail, self.said = trail, list[AuditEntry]()
+
+    def _put(self, table: str, key: object, row: object) -> None:
+        rows: dict[object, object] = getattr(self.tables, table)
+        if rows is getattr(self.before, table):
+            rows = dict(rows)
+            self.tables = replace(self.tables, **{table: rows})
+        rows[key] = row
+
+    def _drop(self, table: str, key: object) -> bool:
+        rows = dict(getattr(self.tables, table))
+        found = rows.pop(key, None)
+        self.tables = replace(self.tables, **{table: rows})
+        return found is not None
+
+    def _add(self, table: str, key: object, row: object) -> None:
+        if key in getattr(self.tables, table):
+            raise IntegrityError(f"INSERT INTO {table}", {}, Exception(f"{key!r} is there already"))
+        self._put(table, key, row)
+
+    # bots
+
+    async def bot(self, name: str) -> Bot | None:
+        return self.tables.bots.get(name)
+
+    async def bots(self) -> list[Bot]:
+        return sorted(self.tables.bots.values(), key=lambda bot: bot.name)
+
+    async def add_bot(self, bot: Bot) -> None:
+        self._add("bots", bot.name, bot)
+
+    async def change_bot(self, name: str, **changes: Any) -> None:
+        bot = self.tables.bots.get(name)
+        if bot is not None:
+            self._put("bots", name, replace(bot, **{"updated_at": self.now, **changes}))
+
+    async def remove_bot(self, name: str) -> None:
+        self._drop("bots", name)
+
+    # runs
+
+    async def run(self, run_id: str) -> Run | None:
+        return self.tables.runs.get(run_id)
+
+    def _unfinished(self) -> list[Run]:
+        found = [self.tables.runs[run_id] for run_id in self.tables.active.values()]
+        return sorted(found, key=lambda run: (run.created_at, run.id))
+
+    async def active_runs(self) -> list[Run]:
+        return self._unfinished()
+
+    async def active_run(self, bot: str) -> Run | None:
+        run_id = self.tables.active.get(bot)
+        return self.tables.runs[run_id] if run_id is not None else None
+
+    async def last_recovery(self, bot: str) -> Run | None:
+        ended = [
+            run
+            for run in self.tables.runs.values()
+            if run.bot == bot and run.kind == "recover" and run.finished_at is not None
+        ]
+        return max(ended, key=lambda run: run.finished_at or 0, default=None)
+
+    async def recent_runs(self, kind: str, limit: int) -> list[Run]:
+        found = [run for run in self.tables.runs.values() if run.kind == kind]
+        return sorted(found, key=lambda run: -run.created_at)[:limit]
+
+    async def add_run(self, run: Run) -> Run:
+        kept = replace(run, owner=self._replica, lease_until=self.now + self._lease_seconds, fence=1)
+        self._add("runs", run.id, kept)
+        self._add("active", run.bot, run.id)
+        return kept
+
+    async def prove(self, lease: Lease) -> None:
+        run = self.tables.runs.get(lease.run_id)
+        mine = run is not None and run.owner == self._replica and run.fence == lease.fence
+        if run is None or not mine or run.finished_at is not None:
+            raise LeaseLostError(lease.run_id)
+        await self.change_run(run.id, lease_until=self.now + self._lease_seconds)
+
+    async def beat(self, run_ids: Sequence[str]) -> dict[str, int]:
+        asked = set(run_ids)
+        mine = [run for run in self._unfinished() if run.id in asked and run.owner == self._replica]
+        for run in mine:
+            await self.change_run(run.id, lease_until=self.now + self._lease_seconds)
+        return {run.id: run.fence for run in mine}
+
+    def _free(self, run: Run) -> bool:
+        until = run.lease_until if run.lease_until is not None else float("inf")
+        if run.owner is None:
+            return True
+        if run.owner != self._replica:
+            return self._alone or until < self.now
+        return until < self.now - OWN_GRACE
+
+    async def claim(self, live: Sequence[str], limit: int) -> list[Run]:
+        driven = set(live)
+        free = [run for run in self._unfinished() if run.id not in driven and self._free(run)][:limit]
+        until = self.now + self._lease_seconds
+        for run in free:
+            await self.change_run(run.id, owner=self._replica, fence=run.fence + 1, lease_until=until)
+        return [self.tables.runs[run.id] for run in free]
+
+    async def release(self, run_ids: Sequence[str]) -> None:
+        for run in self._unfinished():
+            if run.id in set(run_ids) and run.owner == self._replica:
+                await self.change_run(run.id, owner=None)
+
+    async def blocked(self, limit: int) -> list[Run]:
+        return [run for run in self._unfinished() if run.status == "blocked"][:limit]
+
+    async def change_run(self, run_id: str, **changes: Any) -> None:
+        run = self.tables.runs.get(run_id)
+        if run is None:
+            return
+        changed = replace(run, **changes)
+        self._put("runs", run_id, changed)
+        if run.finished_at is None and changed.finished_at is not None:
+            self._drop("active", run.bot)
+
+    # alerts
+
+    async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
+        return self.tables.alerts.get((fingerprint, starts_at))
+
+    async def add_alert(self, kept: StoredAlert) -> None:
+        self._add("alerts", (kept.fingerprint, kept.starts_at), kept)
+
+    async def change_alert(self, alert: StoredAlert, **changes: Any) -> None:
+        key = alert.fingerprint, alert.starts_at
+        if key in self.tables.alerts:
+            self._put("alerts", key, replace(self.tables.alerts[key], **changes))
+
+    async def alerts_of(self, run_id: str) -> list[StoredAlert]:
+        found = [alert for alert in self.tables.alerts.values() if alert.run_id == run_id]
+        return sorted(found, key=lambda alert: alert.first_seen)
+
+    async def firing_alerts(self, limit: int) -> list[StoredAlert]:
+        found = [alert for alert in self.tables.alerts.values() if alert.status == "firing"]
+        return sorted(found, key=lambda alert: -alert.last_seen)[:limit]
+
+    # steps and verdicts of a run
+
+    async def steps(self, run_id: str) -> list[Step]:
+        return list(self.tables.steps.get(run_id, {}).values())
+
+    async def intend(self, run_id: str, name: str, request: Mapping[str, Any]) -> None:
+        of_run = dict(self.tables.steps.get(run_id, {}))
+        if name in of_run:
+            raise IntegrityError("INSERT INTO steps", {}, Exception(f"{run_id} {name} is there already"))
+        number = sum(map(len, self.tables.steps.values())) + 1
+        of_run[name] = Step(
+            number, run_id, name, "intended", dict(request), {}, "", self.now, acted_at=None, finished_at=None
+        )
+        self._put("steps", run_id, of_run)
+
+    async def change_step(self, run_id: str, name: str, **changes: Any) -> None:
+        of_run = dict(self.tables.steps.get(run_id, {}))
+        if name in of_run:
+            of_run[name] = replace(of_run[name], **changes)
+            self._put("steps", run_id, of_run)
+
+    async def in_flight(self, tiers: Sequence[str], excluding: str) -> list[Bot]:
+        return [
+            self.tables.bots[run.bot]
+            for run in self._unfinished()
+            if run.id != excluding
+            and run.bot in self.tables.bots
+            and any(
+                step.name in tiers and step.state in ("intended", "acted")
+                for step in self.tables.steps.get(run.id, {}).values()
+            )
+        ]
+
+    def _tiers(self, tiers: Sequence[str], since: float) -> list[Step]:
+        return [
+            step
+            for of_run in self.tables.steps.values()
+            for step in of_run.values()
+            if step.name in tiers and step.intended_at > since
+        ]
+
+    async def intents(self, tiers: Sequence[str], since: float) -> list[float]:
+        return sorted(step.intended_at for step in self._tiers(tiers, since))
+
+    async def attempts_of(self, bot: str, tiers: Sequence[str], since: float) -> int:
+        runs = self.tables.runs
+        return sum(
+            runs[step.run_id].bot == bot and runs[step.run_id].trigger == "alert" and step.state != "shadowed"
+            for step in self._tiers(tiers, since)
+        )
+
+    async def verdicts(self, run_id: str) -> list[StoredVerdict]:
+        return list(self.tables.verdicts.get(run_id, ()))
+
+    async def add_verdicts(self, run_id: str, tier: str, judged: Sequence[Verdict]) -> None:
+        kept = self.tables.verdicts.get(run_id, ())
+        added = tuple(
+            StoredVerdict(0, run_id, self.now, tier, one.gate, one.effect is Effect.go, one.why)
+            for one in judged
+        )
+        self._put("verdicts", run_id, kept + added)
+
+    # what people read
+
+    async def audit(
+        self, event: str, *, bot: str = "", run_id: str = "", actor: str = ENGINE, **detail: object
+    ) -> None:
+        row = {"at": self.now, "actor": actor[:255], "event": event, "bot": bot[:63], "run_id": run_id}
+        head = chained(await self.fact("audit_head") or "", {**row, "detail": detail})
+        number = len(self._trail) + len(self.said) + 1
+        self.said.append(
+            AuditEntry(number, self.now, actor[:255], event, bot[:63], run_id, detail=detail, hash=head)
+        )
+        await self.set_fact("audit_head", head)
+
+    async def audit_trail(self, *, bot: str | None, after: int | None, limit: int) -> list[AuditEntry]:
+        found = [entry for entry in [*self._trail, *self.said] if bot is None or entry.bot == bot]
+        if after is None:
+            return found[-limit:]
+        return [entry for entry in found if entry.id > after][:limit]
+
+    async def notify(self, run_id: str, text: str) -> None:
+        number = len(self.tables.notifications) + 1
+        self._put("notifications", number, Notification(number, self.now, run_id, text, 0, "", None))
+
+    async def unsent(self, limit: int = 20) -> list[Notification]:
+        return [one for one in self.tables.notifications.values() if one.sent_at is None][:limit]
+
+    async def change_notification(self, notification_id: int, **changes: Any) -> None:
+        kept = self.tables.notifications[notification_id]
+        self._put("notifications", notification_id, replace(kept, **changes))
+
+    # what keeps recovery off, and what people decided
+
+    async def holds(self) -> list[Hold]:
+        return [one for one in self.tables.holds.values() if one.ends_at is None or one.ends_at > self.now]
+
+    async def add_hold(self, **values: Any) -> int:
+        number = max(self.tables.holds, default=0) + 1
+        self._put("holds", number, Hold(id=number, **values))
+        return number
+
+    async def remove_hold(self, hold_id: int) -> bool:
+        return self._drop("holds", hold_id)
+
+    async def approval(self, run_id: str, tier: str) -> Approval | None:
+        return self.tables.approvals.get((run_id, tier))
+
+    async def ask_approval(self, run_id: str, tier: str, expires_at: float) -> None:
+        self._add("approvals", (run_id, tier), Approval(run_id, tier, self.now, expires_at, "", ""))
+
+    async def decide_approval(self, run_id: str, decision: Any, actor: str) -> Approval | None:
+        for key, asked in self.tables.approvals.items():
+            if asked.run_id == run_id and asked.decision == "" and asked.expires_at > self.now:
+                self._put("approvals", key, replace(asked, decision=decision, actor=actor[:255]))
+                return asked
+        return None
+
+    async def fact(self, name: str) -> Any:
+        return self.tables.facts.get(name)
+
+    async def set_fact(self, name: str, value: object) -> None:
+        self._put("facts", name, value)
