@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from sandbox.processes import Process, Ready, free_port
 
@@ -88,7 +88,7 @@ def _url(port: int, database: str, password: str = PASSWORD) -> str:
 @asynccontextmanager
 async def run_postgres() -> AsyncIterator[Postgres]:
     """A server on a free port of loopback, durable as in production; gone at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 -- readable by whom we run it as
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     try:
         await asyncio.to_thread(_initialise, folder)
         port = free_port()

@@ -1,0 +1,253 @@
+"""Two remediators as real processes on one PostgreSQL, over the sandbox's cloud and its log of effects."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sandbox.waiting import wait_until
+from tests.chaos.postgres import Postgres, run_postgres
+from tests.chaos.replicas import LEASE, Replica, run_replica
+from tests.remediator.conftest import World, firing, resolved
+
+SOON = LEASE + LEASE / 4 + 10  # a takeover, on a busy machine
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_server() -> AsyncIterator[Postgres]:
+    async with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres(one_server: Postgres) -> AsyncIterator[Postgres]:
+    yield one_server
+    if not one_server.process.alive:
+        await one_server.start()
+
+
+@dataclass
+class Pair:
+    replicas: list[Replica]
+    postgres: Postgres
+    database: str
+
+    async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return await self.postgres.rows(self.database, query, *values)
+
+    async def until_step(self, run_id: str, name: str, *states: str) -> None:
+        async def there() -> bool:
+            found = await self.rows("select state from steps where run_id = $1 and name = $2", run_id, name)
+            return bool(found) and found[0][0] in states
+
+        await wait_until(there, what=f"step {name} of {run_id} {'/'.join(states)}", every=0.01)
+
+    async def until_fence(self, run_id: str, fence: int) -> None:
+        """Until it has been taken over so often."""
+
+        async def taken() -> bool:
+            return await self.rows("select 1 from runs where id = $1 and fence >= $2", run_id, fence) != []
+
+        await wait_until(taken, SOON, f"{run_id} taken over")
+
+
+RunPair = Callable[..., AbstractAsyncContextManager[Pair]]
+
+
+@pytest.fixture
+def run_pair(tmp_path: Path, world: World, postgres: Postgres) -> RunPair:
+    @asynccontextmanager
+    async def run(**changes: Any) -> AsyncIterator[Pair]:
+        database = await postgres.new_database()
+        async with AsyncExitStack() as stack:
+            replicas = await asyncio.gather(
+                *(
+                    stack.enter_async_context(
+                        run_replica(tmp_path, name, world.cloud, postgres.url(database), **changes)
+                    )
+                    for name in ("a", "b")
+                )
+            )
+            yield Pair(replicas, postgres, database)
+
+    return run
+
+
+async def test_one_alert_told_to_both_at_once_is_one_run_and_each_run_has_one_driver(
+    run_pair: RunPair, world: World
+) -> None:
+    bots = world.names(4)
+    async with run_pair() as pair:
+        one, other = (replica.api for replica in pair.replicas)
+        await one.deployed(*bots)
+        for bot in bots:
+            await world.cloud.fault(bot, "die")
+        told = [api.alert(firing(bot)) for bot in bots for api in (one, other, one)]
+        await asyncio.gather(*told)
+        runs = await pair.rows("select id from runs where kind = 'recover'")
+        for (run_id,) in runs:
+            assert (await other.until_ended(f"/recover/{run_id}"))["status"] == "recovered"
+        assert len(runs) == len(bots)
+        assert [await world.actions(bot) for bot in bots] == [["run", "restart"]] * len(bots)
+        began = await pair.rows("select run_id, count(*) from audit where event = 'tier.intended' group by 1")
+        assert sorted(began) == sorted((run_id, 1) for (run_id,) in runs)
+        fences = await pair.rows("select distinct fence from runs where kind = 'recover'")
+        assert fences == [(1,)], "nobody took a run from a replica that lives"
+
+
+async def test_killed_in_a_verification_the_other_goes_on_within_the_lease(
+    run_pair: RunPair, world: World
+) -> None:
+    bot = world.name()
+    async with run_pair(restart_timeout=5) as pair:
+        driver, other = pair.replicas
+        await driver.api.deployed(bot)
+        await world.cloud.fault(bot, "error", cured_by="reboot")
+        (run_id,) = await driver.api.alert(firing(bot))
+        await pair.until_step(run_id, "restart", "acted")
+        driver.kill9()
+        await pair.until_fence(run_id, 2)
+        run = await other.api.until_ended(f"/recover/{run_id}")
+        assert (run["status"], run["reason"]) == ("recovered", "reboot cured it")
+        assert await world.actions(bot) == ["run", "restart", "reboot"]
+
+
+async def test_frozen_while_its_command_is_on_the_way_the_other_finds_it_and_the_thawed_one_stands_back(
+    run_pair: RunPair, world: World
+) -> None:
+    """Every effect of the ladder once: the other replica settles the restart, and climbs on."""
+    bot = world.name()
+    async with run_pair(restart_timeout=8) as pair:
+        driver, other = pair.replicas
+        await driver.api.deployed(bot)
+        await world.cloud.fault(bot, "error", cured_by="reboot")
+        await world.cloud.break_api("SendCommand", "delay", seconds=1.0)
+        (run_id,) = await driver.api.alert(firing(bot))
+        await pair.until_step(run_id, "restart", "intended")
+        await world.until_did(bot, "restart")
+        driver.freeze()
+        await pair.until_fence(run_id, 2)
+        await pair.until_step(run_id, "restart", "acted", "not_cured")
+        driver.thaw()
+
+        async def stood_back() -> bool:
+            return "run left to another replica" in driver.log() or not await _drives(pair, driver, run_id)
+
+        await wait_until(stood_back, what="the thawed one standing back")
+        run = await other.api.until_ended(f"/recover/{run_id}")
+        assert (run["status"], run["reason"]) == ("recovered", "reboot cured it")
+        assert (await driver.api.get(f"/recover/{run_id}"))["attempts"] == run["attempts"]
+        assert await world.actions(bot) == ["run", "restart", "reboot"]
+
+
+async def _drives(pair: Pair, replica: Replica, run_id: str) -> bool:
+    pid = f"%-{replica.process.pid}-%"
+    return await pair.rows("select 1 from runs where id = $1 and owner like $2", run_id, pid) != []
+
+
+async def test_killed_in_a_redeploy_the_other_ends_it_with_one_new_instance(
+    run_pair: RunPair, world: World
+) -> None:
+    bot = world.name()
+    async with run_pair() as pair:
+        driver, other = pair.replicas
+        await driver.api.deployed(bot)
+        old = await world.instance(bot)
+        await world.cloud.break_api("RunInstances", "delay", seconds=1)
+        answer = await driver.api.post(f"/recover/{bot}", {"method": "redeploy"})
+        run_id = answer.body["recoveryId"]
+        await pair.until_step(run_id, "launch", "intended")
+        driver.kill9()
+        await pair.until_fence(run_id, 2)
+        run = await other.api.until_ended(f"/recover/{run_id}")
+        assert (run["status"], run["reason"]) == ("recovered", "redeploy cured it")
+        assert await world.actions(bot) == ["run", "run", "terminate"]
+        assert await world.instance(bot) != old
+
+
+async def test_one_asked_to_stop_gives_its_runs_back_at_once(run_pair: RunPair, world: World) -> None:
+    bot = world.name()
+    async with run_pair(lease=16.0, restart_timeout=4) as pair:
+        leaving, other = pair.replicas
+        await leaving.api.deployed(bot)
+        await world.cloud.fault(bot, "error", cured_by="reboot")
+        (run_id,) = await leaving.api.alert(firing(bot))
+        await pair.until_step(run_id, "restart", "acted")
+        await leaving.process.aclose()
+        assert leaving.process.returncode == 0, leaving.log()
+        (released,) = await pair.rows("select owner from runs where id = $1", run_id)
+        assert released == (None,) or str(other.process.pid) in released[0]
+        run = await other.api.until_ended(f"/recover/{run_id}")
+        assert run["reason"] == "reboot cured it"
+        assert await world.actions(bot) == ["run", "restart", "reboot"]
+
+
+async def test_the_cap_is_exact_over_both(run_pair: RunPair, world: World) -> None:
+    """No instant with more than two bots in a tier, though six wait at two replicas."""
+    bots = world.names(6)
+    async with run_pair(max_in_flight=2, stability_window=0.3) as pair:
+        one, other = (replica.api for replica in pair.replicas)
+        await one.deployed(*bots)
+        for bot in bots:
+            await world.cloud.fault(bot, "die")
+        await asyncio.gather(
+            *(api.alert(firing(bot)) for bot, api in zip(bots, [one, other] * 3, strict=True))
+        )
+        runs = [run_id for (run_id,) in await pair.rows("select id from runs where kind = 'recover'")]
+        for run_id in runs:
+            assert (await one.until_ended(f"/recover/{run_id}"))["status"] == "recovered"
+        spans = await pair.rows("select intended_at, finished_at from steps where name = 'restart'")
+        assert most_at_once(spans) == 2
+        assert Counter([len(await world.actions(bot)) for bot in bots]) == {2: 6}
+
+
+def most_at_once(spans: list[tuple[Any, ...]]) -> int:
+    """Of spans of time, how many overlap at most. An end makes room for a beginning at the same moment."""
+    edges = sorted(edge for start, end in spans for edge in ((end, -1), (start, 1)))
+    at_once = most = 0
+    for _, change in edges:
+        at_once += change
+        most = max(most, at_once)
+    return most
+
+
+async def test_while_postgresql_is_away_alerts_are_refused_with_503_and_nothing_that_was_taken_is_lost(
+    run_pair: RunPair, world: World
+) -> None:
+    """Stopped in immediate mode, as by a power cut, with a run in each replica."""
+    first, second, third = world.names(3)
+    async with run_pair(restart_timeout=30) as pair:
+        one, other = (replica.api for replica in pair.replicas)
+        await one.deployed(first, second, third)
+        for bot in (first, second, third):
+            await world.cloud.fault(bot, "error", cured_by="nothing")
+        (first_run,) = await one.alert(firing(first))
+        (second_run,) = await other.alert(firing(second))
+        await pair.until_step(first_run, "restart", "acted")
+        await pair.until_step(second_run, "restart", "acted")
+        await pair.postgres.stop_at_once()
+        for api in (one, other):
+            answer = await api.post("/alerts", {"version": "4", "alerts": [firing(third)]})
+            assert answer.status == 503, answer
+            assert (await api.call("GET", "/-/healthy")).status == 200
+        await world.cloud.heal()
+        await pair.postgres.start()
+
+        async def taken() -> bool:
+            answer = await other.post("/alerts", {"version": "4", "alerts": [firing(third)]})
+            return answer.status == 200
+
+        await wait_until(taken, what="the alert taken")
+        for run_id in (first_run, second_run):
+            run = await one.until_ended(f"/recover/{run_id}")
+            assert (run["status"], run["reason"]) == ("recovered", "restart cured it"), run
+        assert await one.alert(resolved(firing(first))) == [first_run]
+        assert await world.actions(first) == await world.actions(second) == ["run", "restart"]
+        (third_run,) = await pair.rows("select status from runs where bot = $1 and kind = 'recover'", third)
+        assert third_run[0] in ("running", "blocked", "unneeded")
