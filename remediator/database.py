@@ -33,7 +33,7 @@ REMEDY: Final = "use sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST
 
 
 class DatabaseAwayError(SQLAlchemyError):
-    """The server cannot be reached, or does not answer in time. asyncpg lets the socket's own error through."""
+    """The server cannot be reached or is silent: asyncpg raises what the socket did, an OSError."""
 
 
 class DatabaseLock:

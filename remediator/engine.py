@@ -72,7 +72,9 @@ class Engine:
             log.warning("leases not given back; they end by themselves", error=str(error).splitlines()[0])
 
     def drive(self, run: Run) -> None:
-        """Start the task of a run that this replica has just begun or claimed."""
+        """Start the task of a run that this replica has just begun or claimed; one task a run."""
+        if run.id in self._tasks:
+            return
         item = self._tasks[run.id] = _Task(self.store.lease(run))
         item.task = asyncio.create_task(self._serve(run.id, item), name=run.id)
 

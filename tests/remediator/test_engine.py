@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from exporter.probe import open_session
 from remediator import engine as engine_module
 from remediator.engine import MOST_STUMBLES, Engine
-from remediator.gates import Fleet
+from remediator.lease import Lease
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run
 from remediator.notify import Notifier
@@ -29,7 +29,8 @@ def bot(name: str, **changes: Any) -> Bot:
     facts: dict[str, Any] = dict.fromkeys(Bot.__slots__)
     facts |= {"name": name, "template": "support", "environment": "staging", "state": "active"}
     facts |= {"address": "127.0.0.1:9", "health_path": "/health", "mesh_path": "/mesh"}
-    facts |= {"instance_id": "i-1", "config": {}, "config_sha": "", "created_at": 0.0, "updated_at": 0.0}
+    facts |= {"instance_id": "i-1", "config": {}, "config_sha": "", "zone": ""}
+    facts |= {"attempts_from": 0.0, "created_at": 0.0, "updated_at": 0.0}
     return Bot(**(facts | changes))
 
 
@@ -41,7 +42,7 @@ class Bench:
     """What the runner comes to, one after the other; the last of them for ever."""
     played: int = 0
 
-    async def play(self, _run: Run, _bot: Bot, _wake: asyncio.Event) -> Ended:
+    async def play(self, _run: Run, _bot: Bot, _lease: Lease, _wake: asyncio.Event) -> Ended:
         self.played += 1
         play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
         if isinstance(play, Exception):
@@ -50,8 +51,9 @@ class Bench:
 
     async def ended(self, run: Run = RUN) -> Run:
         async with self.store.write() as tx:
-            await tx.add_run(run)
-        self.engine.wake(run.id)
+            begun = await tx.add_run(run)
+        self.engine.drive(begun)
+        self.engine.drive(begun)
         self.engine.wake(run.id)
         await self.engine.wait(run.id, 20)
         async with self.store.read() as tx:
@@ -74,7 +76,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await tx.add_bot(bot("forge"))
     metrics = Metrics("test")
     async with aiohttp.ClientSession() as session:
-        engine = Engine(store, {}, Notifier(store, metrics, session, None), metrics, "")
+        engine = Engine(store, {}, Notifier(store, metrics, session, None), metrics, "", nudged=3)
         made = Bench(engine, store)
         engine.runners = {"recover": made.play, "deploy": made.play}
         yield made
@@ -145,6 +147,7 @@ async def test_every_unfinished_run_is_taken_up_at_the_start(bench: Bench) -> No
     bench.plays = [Ended("unneeded", "")]
     async with bench.store.write() as tx:
         await tx.add_run(RUN)
+        await tx.change_run(RUN.id, owner="a process that is dead")
     await bench.engine.start()
     await bench.engine.wait(RUN.id, 5)
     assert bench.played == 1
@@ -153,14 +156,14 @@ async def test_every_unfinished_run_is_taken_up_at_the_start(bench: Bench) -> No
 async def test_whoever_waits_is_answered_when_the_service_stops(bench: Bench) -> None:
     never = asyncio.Event()
 
-    async def run(_run: Run, _bot: Bot, _wake: asyncio.Event) -> Ended:
+    async def run(_run: Run, _bot: Bot, _lease: Lease, _wake: asyncio.Event) -> Ended:
         await never.wait()
         return Ended("recovered", "")
 
     bench.engine.runners = {"recover": run}
     async with bench.store.write() as tx:
-        await tx.add_run(RUN)
-    bench.engine.wake(RUN.id)
+        begun = await tx.add_run(RUN)
+    bench.engine.drive(begun)
     waiting = [asyncio.create_task(bench.engine.wait(RUN.id, 60)) for _ in range(3)]
     await asyncio.sleep(0)
     bench.engine.let_go()
@@ -175,9 +178,13 @@ async def test_a_census_counts_the_ill_samples_the_large_and_is_shared_by_all_wh
         def prober(sample: int = 10) -> Prober:
             return Prober(session, timeout=1, interval=0.01, needed=1, sample=sample)
 
-        assert await prober().census([]) == Fleet(0, 0, 0)
-        assert await prober().census([bot("forge"), bot("atlas", address="")]) == Fleet(2, 2, 2)
-        assert await prober(sample=3).census([bot(f"b{n}") for n in range(9)]) == Fleet(9, 3, 3)
+        async def counted(sample: int, *bots: Bot) -> tuple[int, int, int]:
+            fleet = await prober(sample).census(bots)
+            return fleet.total, fleet.probed, fleet.unhealthy
+
+        assert await counted(10) == (0, 0, 0)
+        assert await counted(10, bot("forge"), bot("atlas", address="")) == (2, 2, 2)
+        assert await counted(3, *[bot(f"b{n}") for n in range(9)]) == (9, 3, 3)
         one = prober()
         seen = await asyncio.gather(one.census([bot("forge")]), one.census([bot("forge"), bot("atlas")]))
         assert seen[0] is seen[1]
