@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS: Final = 20  # of Telegram's long poll
 PAUSE: Final = 5.0  # seconds after a failure, and between two looks of a replica that does not read
+BREATH: Final = 1.0  # seconds after an empty answer: not everything between us and Telegram holds a long poll
 COMMAND: Final = re.compile(r"/(approve|deny)(?:@\w+)?\s+(rec-[0-9a-f]+)\s*")
 
 
@@ -41,6 +42,8 @@ class Answers:
                     await asyncio.sleep(PAUSE)
                 elif updates:
                     await self._take(updates)
+                else:
+                    await asyncio.sleep(BREATH)
             except Exception:  # the boundary of this service
                 log.exception("answers stumbled")
                 await asyncio.sleep(PAUSE)

@@ -99,7 +99,7 @@ class Controls:
                 steps=await tx.steps(run.id) if run else [],
                 verdicts=await tx.verdicts(run.id) if run else [],
                 trail=await tx.audit_trail(bot=name, after=None, limit=200),
-                approval=await tx.approval(run.id, run.tier) if run else None,
+                approval=await tx.open_approval(run.id) if run else None,
                 holds=[hold for hold in await tx.holds() if hold.covers(bot, tx.now)],
                 settings=self.services.settings,
                 now=tx.now,

@@ -63,8 +63,7 @@ def explain(
     now: float,
 ) -> Story:
     """`trail` is the bot's, oldest first; `steps` and `verdicts` are those of `run`, its newest."""
-    told = [(entry.at, text) for entry in trail if (text := _told(entry))]
-    told += [
+    told = [  # before what followed from them in the same moment: the sort is stable
         (
             verdict.at,
             f"gate {verdict.gate} {'lets' if verdict.allowed else 'does not let'} {verdict.tier}: "
@@ -72,6 +71,7 @@ def explain(
         )
         for verdict in verdicts
     ]
+    told += [(entry.at, text) for entry in trail if (text := _told(entry))]
     told.sort(key=lambda line: line[0])
     state = "quarantined" if bot.quarantined_at is not None else bot.state
     return Story(bot.name, state, told, _ahead(bot, run, steps, approval, holds, settings, now))
@@ -108,7 +108,7 @@ def _ahead(
         return [f"paused: {hold.reason}" for hold in holds] or ["nothing is under way"]
     if run.status == "blocked":
         lines = [f"held by {run.reason}", f"the gates are asked again within {settings.gate_interval:g} s"]
-        if approval is not None and not approval.decision:
+        if approval is not None:
             lines.append(f"without an answer by {views.iso(approval.expires_at)} it is left to people")
         return lines
     current = next((step for step in reversed(steps) if step.name in TIERS), None)

@@ -181,7 +181,7 @@ class Recovery:
         )
 
     async def _wait(self, tx: Transaction, run: Run, tier: Tier, stop: Verdict, *, news: bool) -> None:
-        await tx.change_run(run.id, status="blocked", tier=run.tier, reason=f"{stop.gate}: {stop.why}")
+        await tx.change_run(run.id, status="blocked", reason=f"{stop.gate}: {stop.why}")
         if news:
             await tx.audit("gate.held", bot=run.bot, run_id=run.id, tier=tier, gate=stop.gate, why=stop.why)
 

@@ -377,6 +377,11 @@ class Transaction:
         key = (approvals.c.run_id == run_id) & (approvals.c.tier == tier)
         return await self._one(Approval, select(approvals).where(key))
 
+    async def open_approval(self, run_id: str) -> Approval | None:
+        """What waits for a person's answer, or has waited too long."""
+        unanswered = (approvals.c.run_id == run_id) & (approvals.c.decision == "")
+        return await self._one(Approval, select(approvals).where(unanswered))
+
     async def ask_approval(self, run_id: str, tier: str, expires_at: float) -> None:
         asked = Approval(run_id, tier, self.now, expires_at, "", "")
         await self._connection.execute(insert(approvals).values(asdict(asked)))
