@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 import sys
@@ -23,13 +24,14 @@ from exporter.reload import Reloader
 from exporter.server import Server
 from exporter.settings import Settings, package_version, parse_settings
 from exporter.store import Store
-from exporter.web_config import WebConfig, WebConfigError, guard, load, tls_context
+from exporter.web_config import WebConfigError, WebConfigFile, guard
 
 log = structlog.get_logger()
 
 
 def main(arguments: list[str] | None = None) -> int:
     settings = parse_settings(arguments)
+    gc.set_threshold(50_000, 20, 100)  # probes leave no cycles: the usual 700 would walk a fleet for nothing
     logs.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings))
@@ -44,8 +46,8 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     descriptors = raise_limit()
-    web_config = load(settings.web_config) if settings.web_config else WebConfig()
-    tls = tls_context(web_config, settings.web_config) if settings.web_config else None
+    web_config = WebConfigFile(settings.web_config) if settings.web_config else None
+    tls = web_config.tls_context() if web_config else None
     meters, store = Meters(settings, package_version()), Store()
     async with session_for(settings) as session, aiohttp.ClientSession() as discovery_session:
         prober: Prober = AiohttpProber(settings, session)
@@ -54,7 +56,7 @@ async def serve(settings: Settings) -> None:
         limit = settings.max_in_flight or max(1, descriptors - RESERVED)
         fleet = Fleet(settings, prober, store, meters, max_in_flight=limit)
         reloader = Reloader(Discovery(settings, discovery_session), fleet, meters, settings, descriptors)
-        guards = [guard(web_config.basic_auth_users)] if web_config.basic_auth_users else []
+        guards = [guard(web_config)] if web_config else []
         app = Server(settings, session, fleet, store, meters, reloader).app(*guards)
         async with _listening(app, *settings.listen, tls) as url:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,8 @@ from exporter.targets import Target
 _LEVEL = 1  # the text repeats itself so much that more effort saves little
 _BIT = {family: 1 << index for index, family in enumerate(PER_BOT)}
 _NUMBER_BITS = tuple(_BIT[column.family] for column in NUMBERS)
+_WIDTH = len(NUMBERS)
+_NOTHING = array("d", NOTHING)
 _INFO, _CONFIG, _FAILURE = (
     _BIT[family] for family in (metrics.BOT_INFO, metrics.BOT_CONFIG_INFO, metrics.BOT_PROBE_FAILURE_INFO)
 )
@@ -23,6 +25,10 @@ def member(text: bytes) -> bytes:
     """A gzip member of its own: a gzip stream is any number of them, one after the other (RFC 1952, 2.2)."""
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
     return compressor.compress(text) + compressor.flush()
+
+
+def unpacked(text: bytes) -> bytes:
+    return zlib.decompress(text, 31)
 
 
 class Chunk:
@@ -36,7 +42,7 @@ class Chunk:
     def __init__(self) -> None:
         self._targets: list[Target] = []
         self._rows: dict[str, int] = {}
-        self._numbers = tuple(array("d") for _ in NUMBERS)
+        self._numbers = array("d")  # row after row, so that a bot is one slice and a column is one too
         self._versions: list[str] = []
         self._config: list[str] = []
         self._failures = tuple(bytearray() for _ in metrics.ENDPOINTS)
@@ -69,10 +75,11 @@ class Chunk:
         if row is None:
             row = self._add(target)
         dirty = self.dirty
-        for column, value, bit in zip(self._numbers, numbers, _NUMBER_BITS, strict=True):
-            if column[row] != value:
-                column[row] = value
+        place = slice(row * _WIDTH, (row + 1) * _WIDTH)
+        for before, value, bit in zip(self._numbers[place], numbers, _NUMBER_BITS, strict=True):
+            if before != value:
                 dirty |= bit
+        self._numbers[place] = array("d", numbers)
         for reasons, reason in zip(self._failures, failures, strict=True):
             if reasons[row] != reason:
                 reasons[row] = reason
@@ -89,7 +96,7 @@ class Chunk:
     def rows(self) -> Iterator[tuple[Target, str, str, tuple[float, ...], tuple[int, ...]]]:
         """Each bot with the arguments of `put`."""
         for row, target in enumerate(self._targets):
-            numbers = tuple(column[row] for column in self._numbers)
+            numbers = tuple(self._numbers[row * _WIDTH : (row + 1) * _WIDTH])
             failures = tuple(reasons[row] for reasons in self._failures)
             yield target, self._versions[row], self._config[row], numbers, failures
 
@@ -100,11 +107,13 @@ class Chunk:
             return
         last = self._targets[-1].bot
         columns: tuple[MutableSequence[Any], ...] = (
-            *self._numbers, *self._failures, self._versions, self._config, self._targets
+            *self._failures, self._versions, self._config, self._targets
         )  # fmt: skip
         for column in columns:
             column[row] = column[-1]
             column.pop()
+        self._numbers[row * _WIDTH : (row + 1) * _WIDTH] = self._numbers[-_WIDTH:]
+        del self._numbers[-_WIDTH:]
         if last != bot:
             self._rows[last] = row
         self.dirty, self.shrunk = _ALL, True
@@ -117,16 +126,11 @@ class Chunk:
                 self.members[index] = member(text.encode()) if text else b""
         self.dirty, self.shrunk = 0, False
 
-    def text(self, index: int) -> bytes:
-        """The lines of one family as they were last rendered."""
-        return zlib.decompress(self.members[index], 31) if self.members[index] else b""
-
     def _add(self, target: Target) -> int:
         row = self._rows[target.bot] = len(self._targets)
         self._targets.append(target)
         self.dirty |= _INFO
-        for column, value in zip(self._numbers, NOTHING, strict=True):
-            column.append(value)
+        self._numbers.extend(_NOTHING)
         for reasons in self._failures:
             reasons.append(0)
         self._versions.append("")
@@ -135,8 +139,9 @@ class Chunk:
 
     def _render_numbers(self, family: metrics.Family) -> str:
         lines: list[str] = []
-        for column, values in zip(NUMBERS, self._numbers, strict=True):
+        for index, column in enumerate(NUMBERS):
             if column.family is family:
+                values = self._numbers[index::_WIDTH]
                 start, end = f'{family.name}{{bot="', f'"{column.labels}}} '
                 lines += [
                     f"{start}{target.bot}{end}{value:.15g}\n"

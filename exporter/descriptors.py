@@ -1,9 +1,11 @@
 """File descriptors: a probe needs one, so they bound how large a fleet one exporter can watch."""
 
 import resource
+from collections.abc import Collection
 
 from exporter.durations import format_duration
 from exporter.settings import Settings
+from exporter.targets import Target
 
 RESERVED = 128  # for scrapes, files, discovery and the process itself
 _PLENTY = 1_000_000
@@ -16,14 +18,16 @@ def raise_limit() -> int:
     return _PLENTY if hard == resource.RLIM_INFINITY else min(hard, _PLENTY)
 
 
-def shortage(bots: int, limit: int, settings: Settings) -> str:
+def shortage(targets: Collection[Target], limit: int, settings: Settings) -> str:
     """Why the fleet could outgrow the limit, if every bot hung at once; empty if it cannot. Pure."""
-    busy = 1.0 if settings.keep_alive else min(1.0, 2 * settings.timeout / settings.interval)
-    needed = RESERVED + int(bots * busy)
+    longest = 2 * settings.timeout  # each endpoint has its time
+    busy = sum(min(1.0, longest / settings.interval_of(target)) for target in targets)
+    needed = RESERVED + (len(targets) if settings.keep_alive else int(busy))
     if needed <= limit:
         return ""
     return (
-        f"{bots} bots, each up to {format_duration(2 * settings.timeout)} of every "
-        f"{format_duration(settings.interval)}, can need {needed} file descriptors, and {limit} are allowed: "
+        f"{len(targets)} bots, each up to {format_duration(longest)} of every interval "
+        f"(by default {format_duration(settings.interval)}), can need {needed} file descriptors, "
+        f"and {limit} are allowed: "
         f"set LimitNOFILE={needed} in the unit, or shorten --probe.timeout"
     )

@@ -68,10 +68,11 @@ class Discovery:
         self._settings = settings
         self._session = session
         self._sources: dict[str, _Source] = {}
+        self._merged: tuple[tuple[Parsed, ...], Parsed] = (), Parsed()
         self._lock = asyncio.Lock()
 
     async def load(self) -> Loaded:
-        """Look at every source now."""
+        """Look at every source now. What has not changed since is the same object."""
         async with self._lock:
             files = await asyncio.to_thread(self._find_files)
             places = [*files, *self._settings.urls]
@@ -95,7 +96,8 @@ class Discovery:
             raw = await (self._fetch(place) if path is None else asyncio.to_thread(_read, path))
             digest = blake2b(raw).digest()
             if digest != source.digest:
-                parsed = await asyncio.to_thread(_parse, raw, place, path is None or path.suffix == ".json")
+                is_json = path is None or path.suffix == ".json"
+                parsed = await asyncio.to_thread(_parse, raw, place, is_json, source.good)
                 source.digest = digest
                 source.take(parsed)
             source.problem = None
@@ -124,7 +126,10 @@ class Discovery:
 
     def _merge(self) -> Loaded:
         sources = self._sources.values()
-        merged = merge(replace(source.good, problems=()) for source in sources if source.good)
+        good = tuple(source.good for source in sources if source.good)
+        if good != self._merged[0]:
+            self._merged = good, merge(replace(parsed, problems=()) for parsed in good)
+        merged = self._merged[1]
         refused = tuple(problem for source in sources if source.latest for problem in source.latest.problems)
         return Loaded(
             targets=merged.targets,
@@ -151,8 +156,11 @@ def _read(path: Path) -> bytes:
         raise _UnreadError(why, "check the path and its permissions") from None
 
 
-def _parse(raw: bytes, place: str, is_json: bool) -> Parsed:
-    """Targets in a document; _UnreadError if it is no list of groups, as when half of it is written."""
+def _parse(raw: bytes, place: str, is_json: bool, before: Parsed | None) -> Parsed:
+    """Targets in a document; _UnreadError if it is no list of groups, as when half of it is written.
+
+    A target that is as it was `before` is the same object: not in memory twice, and quick to compare.
+    """
     decode: Callable[[bytes], object] = orjson.loads if is_json else _load_yaml
     try:
         document = decode(raw)
@@ -162,7 +170,11 @@ def _parse(raw: bytes, place: str, is_json: bool) -> Parsed:
     if not isinstance(document, list):
         problem = parse_groups(document, place).problems[0]
         raise _UnreadError(problem.why, problem.remedy)
-    return parse_each(_used_up(document), place)
+    parsed = parse_each(_used_up(document), place)
+    known = {target.bot: target for target in before.targets} if before else {}
+    same = (known.get(target.bot) for target in parsed.targets)
+    targets = tuple(old if old == new else new for old, new in zip(same, parsed.targets, strict=True))
+    return replace(parsed, targets=targets)
 
 
 def _used_up(groups: list[object]) -> Iterator[object]:

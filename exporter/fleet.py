@@ -1,9 +1,8 @@
 """The fleet being watched: who is due, what each probe came to, and what is published of it."""
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +18,7 @@ from exporter.settings import Settings
 from exporter.store import Store
 from exporter.targets import Target
 
-_SETTLE = 0.1  # seconds between two looks at what can be rendered ahead of a scrape
+_SETTLE = 0.02  # seconds between two looks at what can be rendered ahead of a scrape
 
 log = structlog.get_logger()
 
@@ -45,11 +44,9 @@ class Fleet:
         meters: Meters,
         *,
         max_in_flight: int,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._prober, self._store, self._meters = settings, prober, store, meters
         self._max_in_flight = max_in_flight
-        self._now = now
         self._bots: dict[str, Bot] = {}
         self._wheel = Wheel()
         self._waiting: deque[tuple[Bot, float]] = deque()
@@ -72,21 +69,26 @@ class Fleet:
         """Watch exactly these. A bot whose target changed keeps its history and its slot."""
         wanted = {target.bot: target for target in targets}
         self._store.reserve(len(wanted))
+        interval_of = self._settings.interval_of
         for name in self._bots.keys() - wanted.keys():
-            del self._bots[name]
-            self._wheel.remove(name)
+            self._wheel.remove(name, interval_of(self._bots.pop(name).target))
             self._store.remove(name)
         for name, target in wanted.items():
             bot = self._bots.get(name)
             if bot is None:
-                bot = self._bots[name] = Bot(target)
-            elif bot.target == target:
+                self._bots[name] = Bot(target)
+                self._wheel.add(name, interval_of(target))
+            elif bot.target is target or bot.target == target:
                 continue
-            bot.target = target
-            self._wheel.put(name, target.interval or self._settings.interval)
+            else:
+                if interval_of(bot.target) != interval_of(target):
+                    self._wheel.remove(name, interval_of(bot.target))
+                    self._wheel.add(name, interval_of(target))
+                bot.target = target
             self._store.put_target(target)
         self._meters.tally.keep({target.template for target in wanted.values()})
         self._meters.targets.set(len(wanted))
+        self._meters.interval.set(self._wheel.longest or self._settings.interval)
         self._arm()
 
     def stop(self) -> None:

@@ -151,7 +151,11 @@ BOT_PROBE_FAILURE_STREAK_THRESHOLD = Family(
     "probes",
 )
 BOT_PROBE_INTERVAL_SECONDS = Family(
-    "bot_probe_interval_seconds", "gauge", "Time between two probes of a bot.", (), "seconds"
+    "bot_probe_interval_seconds",
+    "gauge",
+    "Time between two probes of a bot; the longest where bots differ.",
+    (),
+    "seconds",
 )
 BOT_PROBE_TIMEOUT_SECONDS = Family(
     "bot_probe_timeout_seconds", "gauge", "Time an endpoint has to answer.", (), "seconds"

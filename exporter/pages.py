@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from heapq import nsmallest
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ _STYLE = (
 )
 
 
-def index(bots: Iterable[Bot], total: int, search: str, version: str) -> str:
+def index(bots: Collection[Bot], search: str, version: str) -> str:
     """The worst bots first, of those whose name, template or reason has `search` in it."""
     wanted = search.strip().lower()
     matching = [bot for bot in bots if not wanted or wanted in _haystack(bot)]
@@ -37,7 +37,7 @@ def index(bots: Iterable[Bot], total: int, search: str, version: str) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Bot exporter</title><style>{_STYLE}</style></head>
 <body><h1>Bot exporter</h1>
-<p>Version {html.escape(version)}, watching {total} bots.
+<p>Version {html.escape(version)}, watching {len(bots)} bots.
 <a href="/metrics">/metrics</a> · <a href="/-/healthy">/-/healthy</a> · <a href="/-/ready">/-/ready</a></p>
 <form><label>Search <input name="search" value="{html.escape(search)}" autofocus
 placeholder="name, template, reason"></label> <button>Find</button> Showing {shown}, the worst first.</form>

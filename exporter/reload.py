@@ -13,6 +13,7 @@ from exporter.fleet import Fleet
 from exporter.meters import Meters
 from exporter.settings import Settings
 from exporter.sharding import mine
+from exporter.targets import Target
 
 log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ class Reloader:
         self._discovery, self._fleet, self._meters = discovery, fleet, meters
         self._settings, self._limit = settings, limit
         self._now = now
+        self._targets: tuple[Target, ...] | None = None
         self._told: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self.ready = False
@@ -54,7 +56,9 @@ class Reloader:
         loaded = await self._discovery.load()
         before = len(self._fleet)
         settings = self._settings
-        self._fleet.apply(mine(loaded.targets, settings.shard, settings.total_shards))
+        if loaded.targets is not self._targets:
+            self._targets = loaded.targets
+            self._fleet.apply(mine(loaded.targets, settings.shard, settings.total_shards))
         if len(self._fleet) != before:
             gc.freeze()  # a fleet lives long: the collector need not walk it again and again
         self._meters.invalid.set(len(loaded.invalid))
@@ -75,6 +79,7 @@ class Reloader:
         bots = len(self._fleet)
         if (self._told and not problems) or before != bots or not self.ready:
             log.info("targets loaded", bots=bots, problems=len(problems))
-            if before != bots and (why := shortage(bots, self._limit, self._settings)):
+            targets = [bot.target for bot in self._fleet]
+            if before != bots and (why := shortage(targets, self._limit, self._settings)):
                 log.warning("too few file descriptors", why=why)
         self._told = problems

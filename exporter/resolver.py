@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 Address = tuple[int, tuple[str | int, ...] | tuple[int, bytes]]
 Found = Callable[[tuple[Address, ...], str], None]  # addresses, or why there are none
@@ -12,7 +11,6 @@ Found = Callable[[tuple[Address, ...], str], None]  # addresses, or why there ar
 _FAILED_TTL = 5.0  # a name that fails is asked again soon, but not by every bot behind it
 
 
-@lru_cache(maxsize=4096)
 def literal(host: str, port: int) -> Address | None:
     """The address of an IP literal; None for a name."""
     for family, bare in ((socket.AF_INET, host), (socket.AF_INET6, host.strip("[]"))):

@@ -65,22 +65,23 @@ class Wheel:
 
     def __init__(self) -> None:
         self._rings: dict[float, Ring] = {}
-        self._interval: dict[str, float] = {}
 
-    def put(self, bot: str, interval: float) -> None:
-        """Schedule the bot; with another interval than before it moves to that ring."""
-        if self._interval.get(bot) == interval:
-            return
-        self.remove(bot)
-        self._interval[bot] = interval
-        self._rings.setdefault(interval, Ring(interval)).add(bot)
+    def add(self, bot: str, interval: float) -> None:
+        """Schedule a bot that is not yet."""
+        if interval not in self._rings:
+            self._rings[interval] = Ring(interval)
+        self._rings[interval].add(bot)
 
-    def remove(self, bot: str) -> None:
-        interval = self._interval.pop(bot, None)
-        if interval is not None:
-            self._rings[interval].remove(bot)
-            if not self._rings[interval].slots:
-                del self._rings[interval]
+    def remove(self, bot: str, interval: float) -> None:
+        """The caller knows with which interval it was added: a fleet is large, so it is not kept twice."""
+        self._rings[interval].remove(bot)
+        if not self._rings[interval].slots:
+            del self._rings[interval]
+
+    @property
+    def longest(self) -> float:
+        """The longest interval in use; 0 while there is none."""
+        return max(self._rings, default=0.0)
 
     def due(self, now: float) -> list[tuple[str, float]]:
         return [pair for ring in self._rings.values() for pair in ring.due(now)]

@@ -1,6 +1,7 @@
 """The exporter over HTTP: metrics, a probe for the person who asks why, health, reload."""
 
 import asyncio
+from itertools import islice
 
 import aiohttp
 from aiohttp import web
@@ -18,7 +19,8 @@ from exporter.settings import Settings, package_version
 from exporter.store import PAGES, Store
 
 _TEXT = "text/plain"
-_PIECES = 256  # of the exposition, written in one go: some hundred kilobytes gzipped
+# Of the exposition, put together in one go: half a megabyte or so. Then the probes have their turn.
+_PIECES, _PIECES_GZIPPED = 32, 256
 
 
 class Server:
@@ -54,7 +56,8 @@ class Server:
 
     async def _index(self, request: web.Request) -> web.Response:
         search = request.query.get("search", "")
-        text = pages.index(self._fleet, len(self._fleet), search, package_version())
+        # In a thread, as to look through a large fleet takes longer than probes should wait.
+        text = await asyncio.to_thread(pages.index, list(self._fleet), search, package_version())
         return web.Response(text=text, content_type="text/html")
 
     async def _sd(self, request: web.Request) -> web.Response:
@@ -78,19 +81,25 @@ class Server:
             return _say(400, str(error))
         gzip = wants_gzip(request.headers.get("Accept-Encoding", ""))
         open_metrics = wants_open_metrics(request.headers.get("Accept", ""))
-        pieces = list(self._store.render(gzip=gzip, open_metrics=open_metrics, page=page - 1, of=count))
+        pieces = self._store.render(gzip=gzip, open_metrics=open_metrics, page=page - 1, of=count)
+        most = _PIECES_GZIPPED if gzip else _PIECES
+        body = b"".join(islice(pieces, most))
+        await asyncio.sleep(0)
         own = self._meters.render(open_metrics) if page == 1 else b"# EOF\n" if open_metrics else b""
-        pieces.append(member(own) if gzip else own)
+        own = member(own) if gzip else own
         headers = {"Content-Type": OPEN_METRICS if open_metrics else TEXT, "Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
-        if len(pieces) <= _PIECES:
-            return web.Response(body=b"".join(pieces), headers=headers)
+        if not (more := b"".join(islice(pieces, most))):
+            return web.Response(body=body + own, headers=headers)
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        for start in range(0, len(pieces), _PIECES):
-            await response.write(b"".join(pieces[start : start + _PIECES]))
-            await asyncio.sleep(0)  # a large scrape must not hold up the probes
+        await response.write(body)
+        while more:
+            await asyncio.sleep(0)
+            await response.write(more)
+            more = b"".join(islice(pieces, most))
+        await response.write(own)
         await response.write_eof()
         return response
 

@@ -2,7 +2,7 @@
 
 import argparse
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +12,7 @@ from exporter.answer import MAX_BODY
 from exporter.durations import parse_duration
 from exporter.score import Thresholds
 from exporter.sharding import ordinal
+from exporter.targets import SHORTEST_INTERVAL, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Settings:
     web_config: Path | None = None
     listen: tuple[str, int] = ("127.0.0.1", 9817)
     interval: float = 60
+    template_intervals: Mapping[str, float] = field(default_factory=dict)
     timeout: float = 10
     max_in_flight: int = 0
     max_body: int = MAX_BODY
@@ -37,6 +39,10 @@ class Settings:
     thresholds: Thresholds = field(default_factory=Thresholds)
     log_level: str = "info"
     log_format: str = "logfmt"
+
+    def interval_of(self, target: Target) -> float:
+        """The bot's own interval, else its template's, else everyone's."""
+        return target.interval or self.template_intervals.get(target.template, self.interval)
 
 
 def package_version() -> str:
@@ -60,6 +66,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         web_config=given["web.config.file"],
         listen=given["web.listen_address"],
         interval=given["probe.interval"],
+        template_intervals=dict(given["probe.template_interval"]),
         timeout=given["probe.timeout"],
         max_in_flight=given["probe.max_in_flight"],
         max_body=given["probe.max_body"],
@@ -137,6 +144,11 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("probe")
     _value(group, "--probe.interval", _interval, "60s", "time between two probes of a bot")
+    group.add_argument(
+        "--probe.template-interval", action="append", default=[], type=_checked(_template_interval),
+        metavar="TEMPLATE=VALUE",
+        help="the same for bots of this template; repeatable. A target's __probe_interval__ comes first",
+    )  # fmt: skip
     _value(group, "--probe.timeout", _duration, "10s", "time each endpoint has to answer")
     _value(group, "--probe.max-in-flight", _count, "0", "probes at once; 0 is what file descriptors allow")
     _value(group, "--probe.max-body", _positive, str(MAX_BODY), "largest answer in bytes")
@@ -199,9 +211,16 @@ def _duration(text: str) -> float:
 
 def _interval(text: str) -> float:
     seconds = parse_duration(text)
-    if not 0.1 <= seconds <= 86400:
+    if not SHORTEST_INTERVAL <= seconds <= 86400:
         raise ValueError(f'"{text}" is out of range: use 100ms to 1d')
     return seconds
+
+
+def _template_interval(text: str) -> tuple[str, float]:
+    template, equals, interval = text.partition("=")
+    if not template or not equals:
+        raise ValueError(f'"{text}" names no template: write TEMPLATE=INTERVAL, such as support=30s')
+    return template, _interval(interval)
 
 
 def _shard(text: str) -> int:

@@ -7,7 +7,7 @@ rendered once an interval, shortly after its turn, however large the fleet.
 
 from collections.abc import Iterator
 
-from exporter.chunk import Chunk, member
+from exporter.chunk import Chunk, member, unpacked
 from exporter.columns import failures, numbers
 from exporter.exposition import header
 from exporter.metrics import PER_BOT
@@ -18,7 +18,8 @@ from exporter.targets import Target
 CHUNK = 256
 _QUIET = 0.3  # seconds without a change after which a chunk's turn is over
 _SPACING = 2.0  # seconds between two renderings of a chunk that never rests
-_AT_ONCE = 1024  # bots a scrape renders itself; more are served as they were last rendered
+_AT_ONCE = 128  # bots a scrape renders itself; more are served as they were last rendered
+_FAMILIES = range(len(PER_BOT))
 PAGES = 16  # at most; as chunks are halves of halves of the circle of slots, a bot never changes its page
 
 
@@ -27,6 +28,7 @@ class Store:
 
     def __init__(self, bots: int = CHUNK) -> None:
         self._chunks = _chunks_for(bots)
+        self._next = 0  # the chunk to look at first when settling
         self._headers = {
             open_metrics: tuple(header(family, open_metrics).encode() for family in PER_BOT)
             for open_metrics in (False, True)
@@ -59,16 +61,17 @@ class Store:
     def remove(self, bot: str) -> None:
         self._chunk(bot).remove(bot)
 
-    def settle(self, now: float, most: int = 8) -> None:
+    def settle(self, now: float, most: int = 1) -> None:
         """Render chunks whose turn is over; at most so many, so that probes are not held up."""
-        for chunk in self._chunks:
-            if not chunk.dirty:
-                continue
-            if now - chunk.touched > _QUIET or now - chunk.rendered > _SPACING:
+        count = len(self._chunks)
+        for number in range(self._next, self._next + count):
+            chunk = self._chunks[number % count]
+            if chunk.dirty and (now - chunk.touched > _QUIET or now - chunk.rendered > _SPACING):
                 chunk.render()
                 chunk.rendered = now
                 most -= 1
                 if most == 0:
+                    self._next = number + 1
                     return
 
     def render(
@@ -83,12 +86,12 @@ class Store:
                 chunk.render()
                 left -= len(chunk)
         headers = (self._header_members if gzip else self._headers)[open_metrics]
-        for index in range(len(PER_BOT)):
-            filled = [chunk for chunk in chunks if chunk.members[index]]
-            if filled:
-                yield headers[index]
-            for chunk in filled:
-                yield chunk.members[index] if gzip else chunk.text(index)
+        # All of one moment, however long whoever reads takes over it.
+        families = [[found for chunk in chunks if (found := chunk.members[index])] for index in _FAMILIES]
+        for head, members in zip(headers, families, strict=True):
+            if members:
+                yield head
+                yield from members if gzip else map(unpacked, members)
 
     def _chunk(self, bot: str) -> Chunk:
         return self._chunks[int(slot(bot, 1.0) * len(self._chunks))]

@@ -7,6 +7,7 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from sys import intern
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _PATH = re.compile(r"/[!-~]*")  # printable ASCII without spaces: it goes into a request line as it is
 _LONGEST_VALUE = 512
+SHORTEST_INTERVAL = 0.1  # seconds
 
 # Prometheus's own, which a generator may write for other readers of the same list.
 _FOREIGN = ("__meta_", "__param_", "__tmp_", "__scrape_", "__metrics_path__")
@@ -162,7 +164,7 @@ def _labels(labels: object) -> dict[str, str]:
     if not isinstance(labels, dict):
         raise _RefusedError("labels", f"is a {type(labels).__name__}", "write labels: {bot: NAME}")
     for name, value in labels.items():
-        if not isinstance(name, str) or not _LABEL_NAME.fullmatch(name):
+        if not isinstance(name, str) or not _is_label_name(name):
             raise _RefusedError(f"label {name}", "is no label name", "use letters, digits and _")
         if not isinstance(value, str):
             raise _RefusedError(f"label {name}", f"is a {type(value).__name__}", f'quote it: "{value}"')
@@ -171,6 +173,11 @@ def _labels(labels: object) -> dict[str, str]:
         if not value.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in value):
             raise _RefusedError(f"label {name}", "is not valid Unicode", "write it in UTF-8")
     return labels
+
+
+@lru_cache(maxsize=1024)  # all bots have the same few
+def _is_label_name(name: str) -> bool:
+    return _LABEL_NAME.fullmatch(name) is not None
 
 
 def _address(address: object) -> str:
@@ -238,6 +245,6 @@ def _interval(value: str) -> float:
         seconds = parse_duration(value)
     except ValueError as error:
         raise _RefusedError("label __probe_interval__", str(error), "write it as 60s or 5m") from None
-    if seconds < 0.1:
+    if seconds < SHORTEST_INTERVAL:
         raise _RefusedError("label __probe_interval__", f"{value} is too short", "use at least 100ms")
     return seconds

@@ -1,4 +1,8 @@
-"""`--web.config.file` as Prometheus's exporter-toolkit has it: TLS, and basic auth with bcrypt hashes."""
+"""`--web.config.file` as Prometheus's exporter-toolkit has it: TLS, and basic auth with bcrypt hashes.
+
+Users and certificates count as they are on disk at each request and handshake (exporter-toolkit:
+web/handler.go, web/tls_config.go), so that renewing a certificate needs no restart and no signal.
+"""
 
 import asyncio
 import base64
@@ -10,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import bcrypt
+import structlog
 import yaml
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
@@ -21,6 +26,8 @@ _REMEMBERED = 100  # good credentials, so that a scrape need not pay for bcrypt 
 _NOBODY = "$2b$10$" + "." * 53
 Hash = Annotated[str, Field(pattern=r"^\$2[aby]\$[0-9]{2}\$.{53}$")]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger()
 
 
 class WebConfigError(Exception):
@@ -75,14 +82,78 @@ def tls_context(config: WebConfig, path: Path) -> ssl.SSLContext | None:
     return context
 
 
+class WebConfigFile:
+    """The file as it is now. One that breaks while it is in use is named once, and the last good one stays.
+
+    WebConfigError at the start. Whether there is TLS, and whom it asks for a certificate, is settled then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._config = load(path)
+        self._context = tls_context(self._config, path)
+        self._seen = self._stamps()
+        self._authentication = BasicAuthentication(self._config.basic_auth_users)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """A server's context that takes the certificate of the moment at each handshake."""
+        context = tls_context(self._config, self._path)
+        if context is not None:
+            context.sni_callback = self._choose  # called for clients that name no server, too
+        return context
+
+    def authentication(self) -> "BasicAuthentication":
+        self._refresh()
+        return self._authentication
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+        self._refresh()
+        if self._context is not None:
+            connection.context = self._context
+
+    def _refresh(self) -> None:
+        if (stamps := self._stamps()) == self._seen:
+            return
+        self._seen = stamps
+        try:
+            config = load(self._path)
+            context = tls_context(config, self._path)
+        except WebConfigError as error:
+            log.error("web config not read, the last good one stays", why=str(error))
+            return
+        if config.basic_auth_users != self._config.basic_auth_users:
+            self._authentication = BasicAuthentication(config.basic_auth_users)
+        self._config, self._context = config, context
+        log.info("web config read", path=str(self._path))
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        """What would differ had the file, or one it names, been written or replaced."""
+        tls = self._config.tls_server_config
+        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
+        return [_stamp(self._path), *(_stamp(self._path.parent / file) for file in named if file)]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 class BasicAuthentication:
-    """Lets in who knows a user's password. bcrypt is slow by intent: it runs in a thread, remembered."""
+    """Lets in who knows a user's password, or anyone where there are no users.
+
+    bcrypt is slow by intent: it runs in a thread, and is remembered.
+    """
 
     def __init__(self, users: dict[str, str]) -> None:
         self._users = users
         self._good: dict[bytes, None] = {}
 
     async def allows(self, header: str) -> bool:
+        if not self._users:
+            return True
         scheme, _, encoded = header.partition(" ")
         try:
             login, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -103,12 +174,10 @@ class BasicAuthentication:
         return True
 
 
-def guard(users: dict[str, str]) -> Middleware:
-    authentication = BasicAuthentication(users)
-
+def guard(file: WebConfigFile) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if await authentication.allows(request.headers.get(hdrs.AUTHORIZATION, "")):
+        if await file.authentication().allows(request.headers.get(hdrs.AUTHORIZATION, "")):
             return await handler(request)
         headers = {hdrs.WWW_AUTHENTICATE: 'Basic realm="bot-exporter"'}
         return web.Response(status=401, text="a user name and password are needed\n", headers=headers)

@@ -16,7 +16,7 @@ def bots() -> list[Bot]:
 
 
 def test_the_worst_bots_come_first_and_the_unknown_last() -> None:
-    text = pages.index(bots(), 3, "", "1.0")
+    text = pages.index(bots(), "", "1.0")
     places = [text.index(f"bot={name}&amp;debug=true") for name in ("dead", "well", "new")]
     assert places == sorted(places)
     assert "critical" in text
@@ -25,20 +25,20 @@ def test_the_worst_bots_come_first_and_the_unknown_last() -> None:
 
 def test_search_finds_name_template_and_reason() -> None:
     for words, found in (("DEAD", "dead"), ("support", "well"), ("tls", "dead")):
-        text = pages.index(bots(), 3, words, "1.0")
+        text = pages.index(bots(), words, "1.0")
         assert text.count("<tr><td>") == 1
         assert f"bot={found}&amp;" in text
 
 
 def test_what_is_shown_is_escaped() -> None:
-    text = pages.index(bots(), 3, '"><script>', "1.0")
+    text = pages.index(bots(), '"><script>', "1.0")
     assert "<script>" not in text
-    assert "&lt;b&gt;" in pages.index(bots(), 3, "", "1.0")
+    assert "&lt;b&gt;" in pages.index(bots(), "", "1.0")
 
 
 def test_any_fleet_makes_a_small_page() -> None:
     fleet = [Bot(Target(f"bot-{n}", "127.0.0.1:1"), State(score=n % 101)) for n in range(50_000)]
-    text = pages.index(fleet, len(fleet), "bot", "1.0")
+    text = pages.index(fleet, "bot", "1.0")
     assert text.count("<tr><td>") == 100
     assert "100 of 50000" in text
     assert len(text) < 50_000

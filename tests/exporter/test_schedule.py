@@ -60,11 +60,11 @@ def test_adding_and_removing_bots_moves_nobody() -> None:
 
     few, many = Wheel(), Wheel()
     for bot in NAMES[:100]:
-        few.put(bot, 10)
+        few.add(bot, 10)
     for bot in NAMES:
-        many.put(bot, 10)
+        many.add(bot, 10)
     for bot in NAMES[100:1000]:
-        many.remove(bot)
+        many.remove(bot, 10)
     before, after = times(few), times(many)
     assert before
     assert before.items() <= after.items()
@@ -73,14 +73,14 @@ def test_adding_and_removing_bots_moves_nobody() -> None:
 def test_at_start_nothing_is_due_all_at_once() -> None:
     wheel = Wheel()
     for bot in NAMES:
-        wheel.put(bot, 60)
+        wheel.add(bot, 60)
     assert len(wheel.due(12345.6)) < 10
 
 
 def test_after_a_long_stall_each_bot_is_due_once() -> None:
     wheel = Wheel()
     for bot in NAMES:
-        wheel.put(bot, 10)
+        wheel.add(bot, 10)
     wheel.due(0)
     assert sorted(bot for bot, _ in wheel.due(1_000_000)) == sorted(NAMES)
 
@@ -88,17 +88,20 @@ def test_after_a_long_stall_each_bot_is_due_once() -> None:
 def test_a_clock_that_steps_back_hands_out_nothing_twice() -> None:
     wheel = Wheel()
     for bot in NAMES:
-        wheel.put(bot, 10)
+        wheel.add(bot, 10)
     wheel.due(100)
     first = {bot for bot, _ in wheel.due(105)}
     assert wheel.due(101) == []
     assert first.isdisjoint(bot for bot, _ in wheel.due(109))
 
 
-def test_a_new_interval_moves_the_bot_to_that_ring() -> None:
+def test_intervals_may_differ_and_the_longest_is_told() -> None:
     wheel = Wheel()
-    wheel.put("forge", 1000)
-    wheel.put("forge", 0.1)
+    wheel.add("muse", 1000)
+    wheel.add("forge", 0.1)
+    assert wheel.longest == 1000
+    wheel.remove("muse", 1000)
+    assert wheel.longest == 0.1
     wheel.due(50)
     assert [bot for bot, _ in wheel.due(50.1001)] == ["forge"]
 
@@ -106,7 +109,7 @@ def test_a_new_interval_moves_the_bot_to_that_ring() -> None:
 def test_the_wheel_says_when_to_look_again() -> None:
     wheel = Wheel()
     assert wheel.next_due(0) is None
-    wheel.put("forge", 60)
+    wheel.add("forge", 60)
     wheel.due(600)
     due = wheel.next_due(600)
     assert due is not None
