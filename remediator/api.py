@@ -205,7 +205,7 @@ class Api(Controls):
         taken = await take_in(services.store, webhook, services.metrics, services.settings.relapse_after)
         for run in taken.started:
             services.engine.drive(run)
-        for run_id in taken.concerned:
+        for run_id in sorted(taken.concerned):  # in an order that a simulation can repeat
             services.engine.wake(run_id)
         recoveries = sorted({run.id for run in taken.started} | taken.concerned)
         return JSONResponse({"accepted": len(webhook.alerts), "recoveries": recoveries})

@@ -57,17 +57,20 @@ class MemoryTransaction(Transaction):
         self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
         self._trail, self.said = trail, list[AuditEntry]()
 
+    def _set(self, table: str, rows: Any) -> None:
+        self.tables = replace(self.tables, **{table: rows})
+
     def _put(self, table: str, key: object, row: object) -> None:
         rows: dict[object, object] = getattr(self.tables, table)
         if rows is getattr(self.before, table):
             rows = dict(rows)
-            self.tables = replace(self.tables, **{table: rows})
+            self._set(table, rows)
         rows[key] = row
 
     def _drop(self, table: str, key: object) -> bool:
         rows = dict(getattr(self.tables, table))
         found = rows.pop(key, None)
-        self.tables = replace(self.tables, **{table: rows})
+        self._set(table, rows)
         return found is not None
 
     def _add(self, table: str, key: object, row: object) -> None:

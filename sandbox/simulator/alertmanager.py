@@ -1,0 +1,139 @@
+"""Prometheus's alerts and one or two Alertmanagers, which deliver at least once and in no order."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.world import PORT, World
+
+EVALUATED_EVERY: Final = 10.0
+FIRES_AFTER: Final = 25.0
+GROUP_INTERVAL: Final = 20.0
+REPEAT: Final = 80.0
+RESOLVE_TIMEOUT: Final = 200.0  # an alert of which nothing is heard for so long is taken for resolved
+
+Deliver = Callable[[dict[str, Any]], Awaitable[int]]
+
+
+@dataclass
+class Episode:
+    bot: str
+    name: str
+    started: float  # Unix seconds, by Prometheus's clock
+    heard: float
+    firing: bool = True
+    acknowledged: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(f"{self.name}/{self.bot}".encode()).hexdigest()[:16]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"alertname": self.name, "bot": self.bot, "remediation": "auto"}
+
+    def member(self, status: str) -> dict[str, Any]:
+        started = datetime.fromtimestamp(self.started, UTC).isoformat()
+        return {
+            "status": status,
+            "labels": self.labels,
+            "annotations": {},
+            "startsAt": started,
+            "endsAt": "0001-01-01T00:00:00Z",
+            "fingerprint": self.fingerprint,
+        }
+
+
+@dataclass
+class Alerting:
+    """`registry` gives the bots as the exporter knows them: name → address."""
+
+    world: World
+    random: Random
+    registry: Callable[[], dict[str, str]]
+    deliver: Deliver
+    skew: float
+    twice: bool
+    careless: float
+    watchers: int
+    down: bool = False
+    silenced: set[str] = field(default_factory=set)
+    refused: str = ""  # why the last payload was not taken
+    episodes: dict[tuple[str, str], Episode] = field(default_factory=dict)
+    _ill_since: dict[str, float] = field(default_factory=dict)
+
+    async def evaluate(self) -> None:
+        """Prometheus: what is ill for long enough fires, what is well is resolved."""
+        while True:
+            await asyncio.sleep(EVALUATED_EVERY)
+            now = self.world.time()
+            if self.down:
+                continue
+            for bot, address in self.registry().items():
+                if self.world.look(address).healthy:
+                    self._ill_since.pop(bot, None)
+                    for (of, _), episode in self.episodes.items():
+                        if of == bot:
+                            episode.firing = False
+                    continue
+                since = self._ill_since.setdefault(bot, now)
+                self._fire(bot, "BotHealthScoreCritical", now, since + FIRES_AFTER)
+                if self.twice:
+                    self._fire(bot, "BotDown", now, since + FIRES_AFTER + 20)
+
+    def _fire(self, bot: str, name: str, now: float, due: float) -> None:
+        known = self.episodes.get((bot, name))
+        if known is not None and known.firing:
+            known.heard = now
+        elif now >= due:
+            self.episodes[bot, name] = Episode(bot, name, round(EPOCH + due + self.skew, 3), now)
+
+    async def watch(self, offset: float) -> None:
+        """One Alertmanager: what is new at the next flush, what goes on every `REPEAT`."""
+        told: dict[tuple[str, str, float], tuple[str, float]] = {}
+        await asyncio.sleep(offset)
+        while True:
+            await asyncio.sleep(GROUP_INTERVAL)
+            now = self.world.time()
+            members: list[tuple[Episode, str]] = []
+            for episode in self.episodes.values():
+                quiet = now - episode.heard > RESOLVE_TIMEOUT
+                status = "firing" if episode.firing and not quiet else "resolved"
+                before = told.get((episode.bot, episode.name, episode.started))
+                if episode.bot in self.silenced or (before is None and status == "resolved"):
+                    continue
+                again = before is not None and status == "firing" and now - before[1] >= REPEAT
+                if before is None or before[0] != status or again:
+                    members.append((episode, status))
+            if members and await self._send(members):
+                for episode, status in members:
+                    told[episode.bot, episode.name, episode.started] = status, now
+
+    async def _send(self, members: list[tuple[Episode, str]]) -> bool:
+        """Whether Alertmanager may think that it arrived."""
+        self.random.shuffle(members)
+        payload = {"version": "4", "alerts": [episode.member(status) for episode, status in members]}
+        fate = self.random.random()
+        if fate < self.careless / 3:
+            return False  # lost; sent again at the next flush
+        if fate < self.careless * 2 / 3:  # a copy arrives late, and out of order
+            late = self.random.uniform(0, 90)
+            asyncio.get_running_loop().call_later(late, lambda: asyncio.ensure_future(self.deliver(payload)))
+        answer = await self.deliver(payload)
+        if answer // 100 == 2:
+            self.refused = ""
+            for episode, status in members:
+                if status == "firing":
+                    episode.acknowledged = True
+            return True
+        self.refused = f"it was answered {answer}"
+        return False
+
+
+def address(host: str) -> str:
+    return f"{host}:{PORT}"

@@ -1,0 +1,268 @@
+"""EC2 and SSM over the model, with production's interface and the faults of the real ones."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from remediator.ec2 import MANAGED, Aws, AwsError, Command, Guard, Instance
+from sandbox.simulator.world import Machine, World
+
+T = TypeVar("T")
+How = Literal["throttled", "denied", "capacity", "lost answer", "lost request", "delay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What AWS suffers from for a while, in that share of the calls."""
+
+    how: How
+    begins: float
+    ends: float
+    share: float
+
+
+@dataclass
+class Sent:
+    """A restart in SSM. It is in the list only a moment after it was sent."""
+
+    id: str
+    machine: str
+    comment: str
+    listed_at: float
+    ends_at: float
+    status: str
+
+
+@dataclass
+class Region:
+    """AWS's own state, shared by all replicas."""
+
+    world: World
+    random: Random
+    troubles: list[Trouble] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict)  # ClientToken → instance
+    sent: dict[str, Sent] = field(default_factory=dict)
+    parameters: dict[str, float] = field(default_factory=dict)
+
+    def trouble(self) -> How | None:
+        now = self.world.time()
+        for one in self.troubles:
+            if one.begins <= now < one.ends and self.random.random() < one.share:
+                return one.how
+        return None
+
+
+class Caller(Protocol):
+    """The replica that calls."""
+
+    async def reach(self) -> None: ...
+    def before_effect(self, operation: str) -> None: ...
+    def effect(self, operation: str, run_id: str, machine: str) -> None: ...
+    def after_effect(self, operation: str) -> None: ...
+
+
+ASKS: Final = ("GetParameter", "DescribeInstances", "ListCommands", "GetCommandInvocation")
+
+
+class SimulatedAws(Aws):
+    def __init__(self, region: Region, caller: Caller) -> None:
+        self._region, self._caller = region, caller
+        self._world = region.world
+
+    async def _do(
+        self, operation: str, effect: Callable[[], T], guard: Guard | None = None, *, hidden: bool = False
+    ) -> T:
+        """One request: on its way, carried out, and its answer on the way back."""
+        region, caller, asks = self._region, self._caller, operation in ASKS
+        await caller.reach()
+        how = region.trouble()
+        await asyncio.sleep(region.random.uniform(0.01, 0.2))
+        await caller.reach()
+        if how == "throttled" or (asks and how in ("lost answer", "lost request")):
+            raise AwsError("unavailable", operation, "RequestLimitExceeded", "slow down")
+        if how == "denied" and not asks:
+            raise AwsError("denied", operation, "UnauthorizedOperation", "not allowed")
+        if how == "capacity" and operation == "RunInstances":
+            raise AwsError("capacity", operation, "InsufficientInstanceCapacity", "none left in this zone")
+        if guard is not None:
+            guard()
+        if hidden or asks:
+            return effect()
+        caller.before_effect(operation)
+        if how == "lost request":
+            raise AwsError("in_doubt", operation, "", "the connection was lost")
+        answer = await self._land(effect, region.random.uniform(0.5, 4)) if how == "delay" else effect()
+        caller.after_effect(operation)
+        await asyncio.sleep(region.random.uniform(0.01, 0.1))
+        await caller.reach()
+        if how == "lost answer":
+            raise AwsError("in_doubt", operation, "", "the answer was lost")
+        return answer
+
+    async def _land(self, effect: Callable[[], T], seconds: float) -> T:
+        """The request is under way: it arrives, whatever becomes of who sent it."""
+        loop = asyncio.get_running_loop()
+        landed: asyncio.Future[T] = loop.create_future()
+
+        def arrive() -> None:
+            try:
+                answer = effect()
+            except AwsError as error:
+                if not landed.done():
+                    landed.set_exception(error)
+                return
+            if not landed.done():
+                landed.set_result(answer)
+
+        loop.call_later(seconds, arrive)
+        return await landed
+
+    def _machine(self, operation: str, instance_id: str) -> Machine:
+        machine = self._world.machines.get(instance_id)
+        if not instance_id or machine is None or machine.terminated:
+            raise AwsError("gone", operation, "", f"instance {instance_id or '(none)'} is not there")
+        return machine
+
+    # launching
+
+    async def image_id(self, ami: str) -> str:
+        return await self._do("GetParameter", lambda: "ami-1")
+
+    async def run_instance(self, request: Mapping[str, Any]) -> str:
+        region, run_id = self._region, _run_id()
+
+        def launch() -> str:
+            token = request["ClientToken"]
+            if token in region.tokens:
+                known = self._world.machines[region.tokens[token]]
+                if known.terminated:
+                    raise AwsError("gone", "RunInstances", "IdempotentInstanceTerminated", known.id)
+                return known.id
+            tags = {tag["Key"]: tag["Value"] for tag in request["TagSpecifications"][0]["Tags"]}
+            machine = self._world.launch(
+                tags["bot-orchestrator:bot"],
+                region.random.choice(("a", "b")),
+                tags["bot-orchestrator:config-sha"],
+                tags,
+                at_once=False,
+            )
+            region.tokens[token] = machine.id
+            self._caller.effect("launch", run_id, machine.id)
+            return machine.id
+
+        return await self._do("RunInstances", launch)
+
+    async def instances(self) -> dict[str, Instance]:
+        def read() -> dict[str, Instance]:
+            now = self._world.time()
+            return {
+                one.id: Instance(
+                    one.id, self._world.state(one), one.host, "", dict(one.tags), "", f"zone-{one.zone}"
+                )
+                for one in self._world.machines.values()
+                if now >= one.seen_from
+            }
+
+        return await self._do("DescribeInstances", read)
+
+    async def _managed(self, operation: str, instance_id: str) -> None:
+        await self._do("DescribeInstances", lambda: self._machine(operation, instance_id))
+
+    async def tag(self, instance_id: str, tags: Mapping[str, str]) -> None:
+        await self._do(
+            "CreateTags",
+            lambda: self._machine("CreateTags", instance_id).tags.update(tags),
+            hidden=True,
+        )
+
+    async def terminate(self, instance_id: str, guard: Guard) -> None:
+        run_id = _run_id()
+
+        def end() -> None:
+            self._machine("TerminateInstances", instance_id).terminated = True
+            self._caller.effect("terminate", run_id, instance_id)
+
+        try:
+            await self._managed("TerminateInstances", instance_id)
+            await self._do("TerminateInstances", end, guard)
+        except AwsError as error:
+            if error.kind != "gone":
+                raise
+
+    # recovering
+
+    async def reboot(self, instance_id: str, guard: Guard) -> None:
+        run_id = _run_id()
+
+        def reboot() -> None:
+            machine = self._machine("RebootInstances", instance_id)
+            self._caller.effect("reboot", run_id, instance_id)
+            begins = self._region.random.choice((0.1, 0.5, 3.0))
+            asyncio.get_running_loop().call_later(begins, self._world.reboot, machine)
+
+        await self._managed("RebootInstances", instance_id)
+        await self._do("RebootInstances", reboot, guard)
+
+    async def send_restart(self, instance_id: str, comment: str, patience: float, guard: Guard) -> str:
+        run_id = _run_id()
+
+        def send() -> str:
+            machine, now = self._machine("SendCommand", instance_id), self._world.time()
+            sent = Sent(
+                id=f"c-{len(self._region.sent) + 1}",
+                machine=machine.id,
+                comment=comment,
+                listed_at=now + self._region.random.choice((0, 0, 0.5, 3.0)),
+                ends_at=now + self._region.random.uniform(0.2, 5),
+                status="Failed" if self._region.random.random() < 0.05 else "Success",
+            )
+            self._region.sent[sent.id] = sent
+            self._caller.effect("restart", run_id, instance_id)
+            if sent.status == "Success":
+                asyncio.get_running_loop().call_later(0.1, self._world.restart, machine)
+            return sent.id
+
+        await self._managed("SendCommand", instance_id)
+        return await self._do("SendCommand", send, guard)
+
+    async def find_restart(self, instance_id: str, comment: str) -> str | None:
+        def find() -> str | None:
+            now = self._world.time()
+            for sent in self._region.sent.values():
+                if sent.machine == instance_id and sent.comment == comment and now >= sent.listed_at:
+                    return sent.id
+            return None
+
+        return await self._do("ListCommands", find)
+
+    async def command(self, instance_id: str, command_id: str) -> Command:
+        def read() -> Command:
+            sent = self._region.sent[command_id]
+            over = self._world.time() >= sent.ends_at
+            return Command(sent.id, sent.status if over else "InProgress", 0 if over else -1)
+
+        return await self._do("GetCommandInvocation", read)
+
+    # secrets
+
+    async def put_token(self, bot: str, token: str) -> None:
+        await self._do("PutParameter", lambda: self._region.parameters.update({bot: self._world.time()}))
+
+    async def has_token(self, bot: str, since: float) -> bool:
+        return await self._do("GetParameter", lambda: bot in self._region.parameters)
+
+    async def delete_token(self, bot: str) -> None:
+        await self._do("DeleteParameter", lambda: self._region.parameters.pop(bot, None))
+
+
+def managed(bot: str, config_sha: str) -> dict[str, str]:
+    """The tags of an instance that was there before the world began."""
+    return {MANAGED: "true", "bot-orchestrator:bot": bot, "bot-orchestrator:config-sha": config_sha}
+
+
+def _run_id() -> str:
+    """A run's task has its name."""
+    task = asyncio.current_task()
+    return task.get_name() if task is not None else ""

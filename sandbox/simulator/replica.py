@@ -1,0 +1,325 @@
+"""One replica of the service: production's engine over the simulated store, AWS and bots.
+
+It can die at any of its awaits, right before or after a commit or an effect, and it can be frozen.
+"""
+
+import asyncio
+import contextvars
+import json
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, Literal, cast
+
+import aiohttp
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from starlette.requests import Request
+
+from exporter.targets import Target
+from remediator.actions import Hands
+from remediator.api import Api
+from remediator.deploy import Deployment, Launcher
+from remediator.engine import Engine, Runner, _Task
+from remediator.errors import RequestError
+from remediator.lease import LeaseLostError
+from remediator.metrics import Metrics
+from remediator.model import Bot, Run, RunKind
+from remediator.notify import Notifier
+from remediator.observer import InstanceObserver
+from remediator.prober import Look, Prober
+from remediator.recovery import Around, Recovery
+from remediator.services import Services
+from remediator.settings import Settings
+from remediator.sight import Sight
+from sandbox.simulator.aws import Region, SimulatedAws
+from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.memory import Hooks, MemoryDatabase, MemoryStore
+from sandbox.simulator.oracle import Oracle
+from sandbox.simulator.tables import MemoryTransaction
+from sandbox.simulator.world import World
+from templates import Templates
+
+FROZEN_AFTER: Final = 5.0  # seconds until PostgreSQL ends the transaction of a frozen client
+HERE: contextvars.ContextVar["Replica | None"] = contextvars.ContextVar("replica", default=None)
+
+Where = Literal["before commit", "after commit", "before effect", "after effect"]
+
+
+@dataclass
+class Surroundings:
+    """What all replicas share."""
+
+    world: World
+    region: Region
+    database: MemoryDatabase
+    oracle: Oracle
+    settings: Settings
+    templates: Templates
+    metrics: Metrics
+    random: Random
+    blind: str = ""
+    silences: list[Mapping[str, Any]] = field(default_factory=list)
+    store_broken: float = 0.0  # share of the transactions that fail
+
+
+@dataclass
+class Replica(Hooks):
+    name: str
+    around: Surroundings
+    skew: float
+    dead: bool = False
+    last_words: tuple[Where, int] | None = None  # it dies there, at the n-th from now
+    tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    _thawed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._thawed.set()
+        around = self.around
+        loop = asyncio.get_running_loop()
+        self.store = MemoryStore(
+            around.database,
+            replica=self.name,
+            lease_seconds=around.settings.lease,
+            clock=lambda: EPOCH + loop.time() + self.skew,
+            monotonic=loop.time,
+            hooks=self,
+        )
+        settings, nobody = around.settings, cast(aiohttp.ClientSession, None)
+        aws = SimulatedAws(around.region, self)
+        prober = SimulatedProber(
+            nobody,
+            timeout=settings.probe_timeout,
+            interval=settings.verify_interval,
+            needed=settings.verify_probes,
+            sample=settings.fleet_sample,
+        )
+        prober.replica = self
+        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings)
+        sight = SimulatedSight(None, None, nobody)
+        sight.replica = self
+        hands = Hands(aws, launcher, prober)
+        recovery = WatchedRecovery(self.store, hands, sight, around.metrics, settings)
+        recovery.oracle = around.oracle
+        runners: dict[RunKind, Runner] = {
+            "recover": recovery.run,
+            "deploy": Deployment(self.store, launcher).run,
+        }
+        notifier = Notifier(self.store, around.metrics, nobody, None)
+        self.engine = WatchedEngine(
+            self.store, runners, notifier, around.metrics, "", nudged=settings.max_in_flight
+        )
+        self.engine.oracle = around.oracle
+        self.recovery = recovery
+        self.api = Api(
+            Services(
+                settings,
+                around.templates,
+                self.store,
+                aws,
+                prober,
+                recovery,
+                self.engine,
+                around.metrics,
+                None,
+            )
+        )
+
+    # life and death
+
+    async def live(self) -> None:
+        while True:  # systemd starts it again where the store was away
+            try:
+                await self.engine.start()
+                break
+            except SQLAlchemyError:
+                await asyncio.sleep(2)
+        await self.recovery.watch_storm()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        token = HERE.set(self)
+        try:
+            return asyncio.get_running_loop().create_task(work)
+        finally:
+            HERE.reset(token)
+
+    def die(self) -> None:
+        if self.dead:
+            return
+        self.dead = True
+        self.around.oracle.note(f"{self.name} dies")
+        self.thaw()
+        for task in list(self.tasks):
+            task.cancel()
+
+    @property
+    def frozen(self) -> bool:
+        return not self._thawed.is_set()
+
+    def freeze(self) -> None:
+        self.around.oracle.note(f"{self.name} is frozen")
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    def _doom(self, where: Where) -> None:
+        if self.last_words is not None and self.last_words[0] == where:
+            left = self.last_words[1] - 1
+            self.last_words = where, left
+            if left <= 0:
+                self.last_words = None
+                self.around.oracle.note(f"{self.name} is struck {where}")
+                self.die()
+        if self.dead:
+            raise asyncio.CancelledError
+
+    async def reach(self) -> None:
+        if self.dead:
+            raise asyncio.CancelledError
+        await asyncio.sleep(self.around.random.random() * 0.01)
+        while self.frozen:
+            await self._thawed.wait()
+        if self.dead:
+            raise asyncio.CancelledError
+
+    # the store's hooks
+
+    async def before_commit(self, tx: MemoryTransaction) -> None:
+        await asyncio.sleep(self.around.random.random() * 0.01)
+        if self.frozen:
+            try:
+                await asyncio.wait_for(self._thawed.wait(), FROZEN_AFTER)
+            except TimeoutError:
+                raise _broken("terminating connection due to idle-in-transaction timeout") from None
+        self._doom("before commit")
+        if self.around.store_broken and self.around.random.random() < self.around.store_broken:
+            if self.around.random.random() < 0.5:
+                raise _broken("the database is away")
+            self._memory_keeps(tx)
+            raise _broken("the answer to the commit was lost")
+
+    def _memory_keeps(self, tx: MemoryTransaction) -> None:
+        database = self.around.database
+        database.tables = tx.tables
+        database.trail.extend(tx.said)
+        self.around.oracle.committed(tx)
+
+    def committed(self, tx: MemoryTransaction) -> None:
+        self.around.oracle.committed(tx)
+        self._doom("after commit")
+
+    # AWS's hooks
+
+    def before_effect(self, operation: str) -> None:
+        self._doom("before effect")
+
+    def effect(self, operation: str, run_id: str, machine: str) -> None:
+        self.around.oracle.effect(self.name, operation, run_id, machine)
+
+    def after_effect(self, operation: str) -> None:
+        self._doom("after effect")
+
+    # calls from outside
+
+    async def call(
+        self, handler: str, body: Any = None, params: Mapping[str, str] = {}, patience: float = 10
+    ) -> int:
+        """The status of the answer; 0 where there was none."""
+        if self.dead:
+            return 0
+        data = json.dumps(body if body is not None else {}).encode()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": data, "more_body": False}
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "headers": [],
+            "query_string": b"",
+            "path_params": params,
+            "client": ("10.9.9.9", 1),
+        }
+        task = self.spawn(getattr(self.api, handler)(Request(scope, receive)))
+        done, _ = await asyncio.wait({task}, timeout=patience)
+        if not done or task.cancelled():
+            task.cancel()
+            return 0
+        error = task.exception()
+        if isinstance(error, RequestError):
+            return error.status
+        if isinstance(error, SQLAlchemyError):
+            return 503
+        if error is not None:
+            self.around.oracle.violated(f"{handler} broke: {error!r}")
+            return 500
+        return int(task.result().status_code)
+
+
+def _broken(why: str) -> OperationalError:
+    return OperationalError("", {}, Exception(why))
+
+
+class SimulatedProber(Prober):
+    replica: Replica
+
+    async def look(self, target: Target) -> Look:
+        await self.replica.reach()
+        world = self.replica.around.world
+        if world.is_silent(target.address):
+            await asyncio.sleep(self.timeout)
+            await self.replica.reach()
+        return world.look(target.address) if target.address else Look(False, "it has no address")
+
+
+class SimulatedSight(Sight):
+    replica: Replica
+
+    async def blind(self) -> str:
+        await self.replica.reach()
+        return self.replica.around.blind
+
+    async def silences(self) -> list[Mapping[str, Any]]:
+        return self.replica.around.silences
+
+
+class WatchedRecovery(Recovery):
+    oracle: Oracle
+
+    async def _look_around(self, bot: Bot) -> Around:
+        around = await super()._look_around(bot)
+        self.oracle.looked(bot.name, around)
+        return around
+
+
+class WatchedEngine(Engine):
+    oracle: Oracle
+
+    async def _drive(self, run_id: str, item: _Task, stumbles: int) -> bool:
+        try:
+            return await super()._drive(run_id, item, stumbles)
+        except (LeaseLostError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            self.oracle.violated(f"a fault of our own in {run_id}: {error!r}")
+            raise
+
+
+def remember_tasks(
+    loop: asyncio.AbstractEventLoop,
+    work: Any,
+    context: contextvars.Context | None = None,
+) -> asyncio.Task[Any]:
+    """A task factory: whatever a replica starts dies with it."""
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+    replica = HERE.get()
+    if replica is not None:
+        replica.tasks[task] = None
+        task.add_done_callback(lambda done: replica.tasks.pop(done, None))
+        if replica.dead:
+            task.cancel()
+    return task
+
+
+__all__ = ["Replica", "Run", "Surroundings", "remember_tasks"]
