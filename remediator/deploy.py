@@ -93,7 +93,8 @@ class Launcher:
         run = journal.run
 
         async def find_image(_: Mapping[str, Any]) -> Outcome:
-            return Done({"image": await self.aws.image_id(self.settings.ami)})
+            image = await self.aws.image_id(self.settings.ami)
+            return Done({"image": image}, image)
 
         async def launch(request: Mapping[str, Any]) -> Outcome:
             instance_id = await self.aws.run_instance(request)
