@@ -117,7 +117,7 @@ class Engine:
                 log.warning("leases not held on", error=str(error).splitlines()[0])
 
     async def _beat(self) -> None:
-        if not self._tasks:
+        if not self._tasks or self.store.alone:  # alone, nobody else is there to take them
             return
         began = self.store.monotonic()
         async with self.store.write() as tx:
