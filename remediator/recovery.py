@@ -149,7 +149,7 @@ class Recovery:
     async def _situation(
         self, tx: Transaction, run: Run, bot: Bot, tier: Tier, around: Around, *, climbing: bool
     ) -> Situation:
-        limits, now = self.limits, tx.now
+        now = tx.now
         asked_by = await tx.alerts_of(run.id)
         fresh = await tx.run(run.id)
         labels = [alert.labels for alert in asked_by] or [{"bot": bot.name, "template": bot.template}]
@@ -174,7 +174,8 @@ class Recovery:
             storm=await self._weather(tx, around.fleet),
             in_flight=await tx.in_flight(TIERS, run.id),
             ahead=sum((other.created_at, other.id) < (run.created_at, run.id) for other in waiting),
-            intents=await tx.intents(TIERS, now - limits.burst * limits.refill),
+            # A bucket that is never full for long is emptied by what was begun long ago.
+            intents=await tx.intents(TIERS, now - DAY),
             attempts=await tx.attempts_of(bot.name, TIERS, max(now - DAY, bot.attempts_from)),
             mode=mode_for(self.settings.modes, bot.environment, tier),
             approval=await tx.approval(run.id, tier),
