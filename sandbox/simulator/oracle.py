@@ -74,7 +74,6 @@ class Oracle:
                         self._tier_begins(tx, after.runs[run_id], steps[name])
         if after.bots is not before.bots:
             self._quarantines(tx)
-        self._caps(after)
 
     def _began(self, tx: MemoryTransaction, run: Run) -> None:
         """The illness that a run has dealt with begins no other before `relapse_after`."""
@@ -115,6 +114,7 @@ class Oracle:
             return
         self._must(run.trigger == "manual" or mode != "shadow", f"{run.id}: {tier} was done in shadow mode")
         self._rate(tx.now)
+        self._caps(tx.tables)
 
     def _allowed(self, tx: MemoryTransaction, run: Run, tier: Tier, mode: str) -> None:
         """What the run itself saw just before must not have kept it from acting."""
@@ -165,6 +165,7 @@ class Oracle:
         self._bucket = level, now
 
     def _caps(self, tables: Tables) -> None:
+        """Asked when a tier begins: a redeploy may take a bot to another zone."""
         acting = [
             tables.bots[bot]
             for bot, run_id in tables.active.items()

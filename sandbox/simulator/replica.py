@@ -176,7 +176,9 @@ class Replica(Hooks):
     async def reach(self) -> None:
         if self.dead:
             raise asyncio.CancelledError
-        await asyncio.sleep(self.around.random.random() * 0.01)
+        draw = self.around.random.random()
+        if draw < 0.25:  # now and then is enough to let others in between, and four times as fast
+            await asyncio.sleep(draw * 0.04)
         while self.frozen:
             await self._thawed.wait()
         if self.dead:

@@ -24,7 +24,7 @@ from sandbox.simulator.tables import Tables
 from sandbox.simulator.world import World
 from templates import BUNDLED, Templates, load
 
-CALM: Final = 700.0  # seconds in which the ladder may finish what can be cured
+CALM: Final = 450.0  # seconds in which the ladder may finish what can be cured
 END: Final = 900.0  # seconds within which every run must be over once every bot is well
 ENVIRONMENTS: Final = ("production", "staging")
 
