@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import itertools
+import re
 import resource
 import threading
 import time
@@ -16,6 +18,7 @@ import pytest
 
 from exporter.fast import FastProber
 from exporter.fleet import Fleet
+from exporter.history import recall
 from exporter.meters import Meters
 from exporter.probe import ProbeResult, Reason, open_session
 from exporter.probers import AiohttpProber
@@ -263,3 +266,39 @@ async def test_ten_thousand_bots_dead_at_once_all_read_as_dead(opened: Open, wai
     fleet.stop()
     store.settle(1e9, most=1000)
     assert b"".join(store.render()).count(b'reason="connect_refused"') == 20_000
+
+
+async def test_a_wall_clock_that_steps_changes_timestamps_and_nothing_else(
+    http_bot: HttpBot, opened: Open, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back by years and forth by decades between any two looks at it: slots and latencies do not follow."""
+    steps = itertools.cycle([1.7e9, 1.0e9, 4.0e9])
+    looked: list[float] = []
+
+    def stepping() -> float:
+        looked.append(next(steps))
+        return looked[-1]
+
+    monkeypatch.setattr("exporter.exchange.time", stepping)
+    address = await http_bot({"/health": LIVE, "/mesh": LIVE})
+    settings, store = Settings(interval=0.2, timeout=10), Store()
+    meters = Meters(settings, "test")
+    fleet = Fleet(settings, await opened(settings), store, meters, max_in_flight=1000)
+    started = asyncio.get_running_loop().time()
+    fleet.apply([Target("forge", address, template="support")])
+
+    async def probed_often() -> bool:
+        return len(looked) >= 7
+
+    await wait_until(probed_often)
+    fleet.stop()
+    turns = (asyncio.get_running_loop().time() - started) / settings.interval
+    assert len(looked) <= turns + 1
+    bot = fleet.get("forge")
+    assert bot is not None
+    assert (bot.state.score, bot.state.streak) == (100, 0)
+    past = recall(bot.history)
+    assert {probe.at for probe in past} == {1.7e9, 1.0e9, 4.0e9}
+    assert all(0 <= seconds < 10 for probe in past for seconds in (probe.health_seconds, probe.mesh_seconds))
+    (last,) = re.findall(rb'bot_probe_last_timestamp_seconds{bot="forge"} (\S+)', b"".join(store.render()))
+    assert float(last) in (1.7e9, 1.0e9, 4.0e9)

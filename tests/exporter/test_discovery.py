@@ -51,6 +51,19 @@ async def test_a_change_is_seen_and_a_file_that_leaves_a_glob_takes_its_bots_alo
     assert bots(await discovery.load()) == ["atlas"]
 
 
+async def test_what_has_not_changed_is_the_same_object(tmp_path: Path, discover: Discover) -> None:
+    """So a large fleet is neither compared bot by bot every refresh nor in memory twice."""
+    path = tmp_path / "a.json"
+    path.write_text(groups("forge", "muse"))
+    discovery = discover(files=(str(path),))
+    first = await discovery.load()
+    assert (await discovery.load()).targets is first.targets
+    path.write_text(groups("atlas", "forge", "muse"))
+    changed = await discovery.load()
+    assert bots(changed) == ["atlas", "forge", "muse"]
+    assert all(new is old for new, old in zip(changed.targets[1:], first.targets, strict=True))
+
+
 @pytest.mark.parametrize(
     "content", ["", "[", '[{"targets": ["127.0', "{}", "null", "\x00\xff", "[" * 100_000], ids=repr
 )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import parse_settings
+from exporter.targets import Target
 from sandbox import binaries
 
 HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
@@ -57,6 +59,8 @@ def test_version_is_told() -> None:
         (["--targets.url", "ftp://x"], ["--targets.url", "ftp://x", "http://HOST"]),
         (["--targets.file", "x", "--probe.interval", "soon"], ["--probe.interval", "soon", "60s"]),
         (["--targets.file", "x", "--probe.interval", "1ms"], ["--probe.interval", "100ms"]),
+        (["--targets.file", "x", "--probe.template-interval", "30s"], ["TEMPLATE=INTERVAL"]),
+        (["--targets.file", "x", "--probe.template-interval", "support=1ms"], ["template-interval", "100ms"]),
         (["--targets.file", "x", "--probe.timeout", "-1s"], ["--probe.timeout"]),
         (["--targets.file", "x", "--probe.max-in-flight", "many"], ["--probe.max-in-flight", "many"]),
         (["--targets.file", "x", "--score.low", "101"], ["--score.low", "101", "0 to 100"]),
@@ -79,6 +83,16 @@ def test_a_bad_flag_is_named_with_its_remedy(
     assert ended.value.code == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert all(word in message for word in words), message
+
+
+def test_a_bot_has_its_own_interval_else_its_templates_else_everyones() -> None:
+    flags = ("--probe.template-interval", "support=30s", "--probe.template-interval", "manager=2m")
+    settings = parse_settings(["--targets.file", "x", "--probe.interval", "1m", *flags])
+    target = Target("forge", "127.0.0.1:1", template="support")
+    assert settings.interval_of(replace(target, interval=5)) == 5
+    assert settings.interval_of(target) == 30
+    assert settings.interval_of(replace(target, template="manager")) == 120
+    assert settings.interval_of(replace(target, template="designer")) == 60
 
 
 def test_a_bad_flag_ends_the_process_with_status_2() -> None:

@@ -141,6 +141,32 @@ async def test_a_bot_at_a_new_address_is_not_judged_by_its_old_one(
     fleet.stop()
 
 
+async def test_a_bot_whose_interval_changes_is_probed_by_the_new_one(
+    meters: Meters, wait_until: WaitUntil
+) -> None:
+    """By its template first, then by its own, then as everyone: each time the wheel has it once."""
+    prober = HeldProber()
+    settings = Settings(interval=86400, template_intervals={"support": 0.1})
+    fleet = Fleet(settings, prober, Store(), meters, max_in_flight=1000)
+    (fast,) = bots(1)
+
+    async def runs() -> bool:
+        return bool(prober.running)
+
+    for target, longest in (
+        (fast, 0.1),
+        (replace(fast, interval=3600), 3600),
+        (replace(fast, template="manager"), 86400),
+        (fast, 0.1),
+    ):
+        fleet.apply([target])
+        prober.finish()
+        assert value(meters, "bot_probe_interval_seconds") == longest
+    await wait_until(runs)
+    assert len(prober.running) == 1
+    fleet.stop()
+
+
 async def test_a_bot_not_yet_probed_has_info_and_nothing_else(meters: Meters) -> None:
     store = Store()
     fleet = fleet_of(HeldProber(), store, meters)

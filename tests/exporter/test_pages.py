@@ -1,5 +1,9 @@
 """What people see."""
 
+import cProfile
+
+import pytest
+
 from exporter import pages
 from exporter.answer import Reason
 from exporter.fleet import Bot
@@ -42,3 +46,17 @@ def test_any_fleet_makes_a_small_page() -> None:
     assert text.count("<tr><td>") == 100
     assert "100 of 50000" in text
     assert len(text) < 50_000
+
+
+@pytest.mark.parametrize("search", ["", "bot", "tls"])
+def test_the_work_for_a_page_grows_with_the_fleet_by_a_look_at_each_bot(search: str) -> None:
+    """Counted in calls, as time depends on who else is at work: rows are made for those shown alone."""
+    ill = State(0, 3, health=Reason.tls)
+
+    def calls(bots: int) -> int:
+        fleet = [Bot(Target(f"bot-{n}", "127.0.0.1:1"), ill) for n in range(bots)]
+        profile = cProfile.Profile()
+        profile.runcall(pages.index, fleet, search, "1.0")
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert (calls(50_000) - calls(10_000)) / 40_000 <= 4

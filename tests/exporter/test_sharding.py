@@ -1,11 +1,16 @@
 """Sharding: each bot on exactly one exporter, and on the one Prometheus's hashmod would choose."""
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.sharding import mine, ordinal, shard_of
 from exporter.targets import Target
+from sandbox import binaries
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 
@@ -21,6 +26,25 @@ def test_each_bot_is_on_exactly_one_shard(bots: set[str], total: int) -> None:
 def test_the_hash_is_prometheus_hashmod() -> None:
     """The low half of md5, as a number: `printf forge | md5sum | cut -c17-32`."""
     assert shard_of("forge", 2**64) == 0xB1266B70FA7824EB
+
+
+@pytest.mark.parametrize("total", [2, 3, 16])
+def test_prometheus_itself_puts_each_bot_on_the_same_shard(tmp_path: Path, total: int) -> None:
+    """Its relabelling does, by `promtool check service-discovery`."""
+    bots = [f"bot-{n}" for n in range(50)]
+    groups = [{"targets": ["127.0.0.1:1"], "labels": {"bot": bot}} for bot in bots]
+    relabel = {"source_labels": ["bot"], "modulus": total, "action": "hashmod", "target_label": "shard"}
+    job = {"job_name": "bots", "static_configs": groups, "relabel_configs": [relabel]}
+    config = tmp_path / "prometheus.yml"
+    config.write_text(json.dumps({"scrape_configs": [job]}))
+    promtool = binaries.find("promtool")
+    done = subprocess.run(
+        [promtool, "check", "service-discovery", "--timeout=1s", config, "bots"],
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    found = [target["labels"] for target in json.loads(done.stdout)]
+    shards = {labels["bot"]: int(labels["shard"]) for labels in found}
+    assert shards == {bot: shard_of(bot, total) for bot in bots}
 
 
 def test_the_ordinal_is_that_of_a_statefulsets_pod() -> None:

@@ -1,9 +1,12 @@
 """TLS and basic auth of the exporter's own server."""
 
+import asyncio
 import base64
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import bcrypt
@@ -26,6 +29,7 @@ async def test_only_who_knows_the_password_is_let_in() -> None:
         assert not await authentication.allows(basic(login, password))
     for header in ("", "Basic", "Basic !!!", "Bearer secret", "Basic cHJvbWV0aGV1cw=="):
         assert not await authentication.allows(header)
+    assert await BasicAuthentication({}).allows("")
 
 
 @pytest.mark.parametrize(
@@ -79,3 +83,57 @@ async def test_metrics_over_tls_with_a_password(run_exporter: Any, tmp_path: Pat
         async with session.get(exporter.url + "/metrics", ssl=trusted, headers=headers) as response:
             assert response.status == 200
             assert "bot_exporter_build_info" in await response.text()
+
+
+async def status(url: str, login: str, password: str) -> int:
+    headers = {"Authorization": basic(login, password)}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(url + "/-/healthy", headers=headers, ssl=False) as response,
+    ):
+        return response.status
+
+
+def certificate_of(url: str) -> bytes:
+    """What a new connection is shown; unlike aiohttp this names no server."""
+    place = urlsplit(url)
+    anyone = ssl.create_default_context()
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((place.hostname, place.port), 20) as plain,
+        anyone.wrap_socket(plain) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
+
+
+async def test_users_and_a_renewed_certificate_count_without_a_restart(
+    run_exporter: Any, tmp_path: Path, certificate: Any
+) -> None:
+    """And a file that breaks is named once, while the last good one stays."""
+    certificate(tmp_path, "127.0.0.1")
+    path, bots = tmp_path / "web.yml", tmp_path / "bots.json"
+    tls = "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"
+    path.write_text(f"{tls}basic_auth_users: {{prometheus: '{HASH}'}}\n")
+    bots.write_text("[]")
+    async with run_exporter("--targets.file", str(bots), "--web.config.file", str(path)) as exporter:
+        assert await status(exporter.url, "prometheus", "secret") == 200
+        assert await status(exporter.url, "grafana", "secret") == 401
+
+        path.write_text(f"{tls}basic_auth_users: {{grafana: '{HASH}'}}\n")
+        assert await status(exporter.url, "grafana", "secret") == 200
+        assert await status(exporter.url, "prometheus", "secret") == 401, "not even remembered"
+
+        before = await asyncio.to_thread(certificate_of, exporter.url)
+        certificate(tmp_path, "127.0.0.1")
+        renewed = ssl.PEM_cert_to_DER_cert((tmp_path / "cert.pem").read_text())
+        assert before != renewed
+        assert await asyncio.to_thread(certificate_of, exporter.url) == renewed
+
+        path.write_text("basic_auth_user: {}")
+        (tmp_path / "key.pem").write_text("half a key")
+        for _ in range(2):
+            assert await status(exporter.url, "grafana", "secret") == 200
+            assert await status(exporter.url, "nobody", "secret") == 401
+        assert await asyncio.to_thread(certificate_of, exporter.url) == renewed
+        assert await exporter.stop() == 0
+    assert exporter.log.read_text().count("web config not read") == 1
