@@ -93,7 +93,7 @@ async def serve(settings: Settings) -> int:
 
 async def verify_audit(settings: Settings) -> int:
     """Prints what is wrong with the trail; 0 if nothing is, 1 if something is."""
-    store = await Store.open(settings.database_url)
+    store = await Store.open(settings.database_url, serving=False)
     try:
         async with store.read() as tx:
             entries = await tx.audit_trail(bot=None, after=0, limit=sys.maxsize)

@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -69,27 +71,34 @@ class Database:
 
     def __init__(self, engine: AsyncEngine, lock: DatabaseLock | None, clock: Callable[[], float]) -> None:
         self._engine, self._lock, self._clock = engine, lock, clock
+        self._alone = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock()
         self._anchor: AsyncConnection | None = None
 
     @property
     def alone(self) -> bool:
         """Whether no other process can be at work on it."""
-        return self._lock is not None
+        return self._alone
 
     @classmethod
-    async def open(cls, url: str, clock: Callable[[], float] = time.time) -> Self:
-        """Lock, connect, migrate. SettingsError where the URL cannot be used. `clock` is SQLite's."""
+    async def open(cls, url: str, clock: Callable[[], float] = time.time, *, serving: bool = True) -> Self:
+        """Lock, connect, migrate. SettingsError where the URL cannot be used. `clock` is SQLite's.
+
+        Whoever is not serving only reads: a database as it is, beside the one that serves.
+        """
         parsed = _parsed(url)
+        lock: DatabaseLock | None = None
         if parsed.get_backend_name() == "sqlite":
-            lock = DatabaseLock(Path(parsed.database or ""))
+            if serving:
+                lock = DatabaseLock(Path(parsed.database or ""))
+            elif not Path(parsed.database or "").exists():
+                raise SettingsError(f"BOT_REMEDIATOR_DATABASE_URL: there is no {parsed.database}")
             # A connection of its own for each transaction: one whose task was cancelled in a statement may be
             # dead (its thread is stopped), and a pool would hand it on to somebody who then waits for ever.
             engine = create_async_engine(parsed, poolclass=NullPool)
             event.listen(engine.sync_engine, "connect", _configure)
             event.listen(engine.sync_engine, "begin", _begin)
         else:
-            lock = None
             settings = {"idle_in_transaction_session_timeout": FROZEN_AFTER, "application_name": "remediator"}
             engine = create_async_engine(
                 parsed,
@@ -99,7 +108,7 @@ class Database:
         database = cls(engine, lock, clock)
         try:
             async with engine.connect() as connection:
-                await connection.run_sync(_migrate)
+                await connection.run_sync(_migrate if serving else _check)
             if lock is not None:  # SQLite tidies up its log whenever the last connection goes: keep one
                 database._anchor = await engine.connect()
         except BaseException as error:
@@ -186,6 +195,13 @@ def _configure(connection: Any, _: object) -> None:
 def _begin(connection: Connection) -> None:
     readonly = connection.get_execution_options().get("readonly", False)
     connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+def _check(connection: Connection) -> None:
+    newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found != newest:
+        raise CommandError(f"its schema is {found}, not {newest}: start the service once, to migrate it")
 
 
 def _migrate(connection: Connection) -> None:

@@ -445,10 +445,16 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, clock: Callable[[], float] = time.time, *, lease_seconds: float = 30
+        cls,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        lease_seconds: float = 30,
+        serving: bool = True,
     ) -> Self:
         """`clock` is SQLite's; PostgreSQL has its own."""
-        return cls(await Database.open(url, clock), lease_seconds=lease_seconds, clock=clock)
+        database = await Database.open(url, clock, serving=serving)
+        return cls(database, lease_seconds=lease_seconds, clock=clock)
 
     @property
     def alone(self) -> bool:
