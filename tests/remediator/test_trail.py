@@ -160,7 +160,10 @@ BOT = (
     "insert into bots values ('forge', 'support', 'staging', 'active', '127.0.0.2:1', '/health', '/mesh',"
     " 'i-1', '{}', 'sha', 'b-1', null, 7.5, 'broken', 1, 2)"
 )
-RUN = "insert into runs values ('rec-1', 'recover', 'forge', 'alert', '', 'running', 'ill', 'restart', 5.25, null)"
+RUN = (
+    "insert into runs values"
+    " ('rec-1', 'recover', 'forge', 'alert', '', 'running', 'ill', 'restart', 5.25, null)"
+)
 STEP = (
     "insert into steps (run_id, name, state, request, result, detail, intended_at)"
     " values ('rec-1', 'restart', 'intended', '{\"instance_id\": \"i-1\"}', '{}', '', 6.5)"
