@@ -32,8 +32,8 @@ DatabaseKind = Literal["sqlite", "postgresql"]
 LEASE: Final = 2.0
 SETTINGS: Final[dict[str, Any]] = {
     "lease": LEASE,
-    "restart_timeout": 8,
-    "reboot_timeout": 8,
+    "restart_timeout": 5,
+    "reboot_timeout": 5,
     "redeploy_timeout": 40,
     "actions_burst": 1000,
     "max_attempts": 1000,
@@ -221,9 +221,7 @@ async def _judge(arena: Arena) -> None:
     report.outcomes = dict(Counter(status for status, _ in rows))
     effects = await arena.cloud.effects()
     report.effects = len(effects)
-    steps = await arena.rows(
-        "select bot, name from steps join runs on runs.id = run_id where kind = 'recover'"
-    )
+    steps = await arena.rows("select bot, steps.name from steps join runs on runs.id = run_id")
     report.doubled = doubled([(one.bot, one.action) for one in effects], [(bot, name) for bot, name in steps])
     store = await Store.open(arena.url, serving=False)
     async with store.read() as tx:
