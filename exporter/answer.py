@@ -164,6 +164,11 @@ def _text(payload: Mapping[str, object], field: str) -> str | None:
 def _count(payload: Mapping[str, object], field: str) -> float | None:
     """A number from 0 on; anything else is no fact."""
     value = payload.get(field)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+    if (
+        value is None
+        or isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < 1e15
+    ):
         return None
     return float(value)

@@ -8,7 +8,7 @@ import asyncio
 import glob
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 
 import aiohttp
@@ -93,10 +93,13 @@ class Discovery:
 
     async def _refresh(self, path: Path | None, place: str, source: _Source) -> None:
         try:
-            raw = await (self._fetch(place) if path is None else asyncio.to_thread(_read, path))
-            digest = blake2b(raw).digest()
-            if digest != source.digest:
-                is_json = path is None or path.suffix == ".json"
+            if path is None:
+                raw, is_json = await self._fetch(place), True
+            elif await asyncio.to_thread(_digest, path) == source.digest:
+                raw, is_json = None, False  # a large file is not taken into memory every refresh
+            else:
+                raw, is_json = await asyncio.to_thread(_read, path), path.suffix == ".json"
+            if raw is not None and (digest := blake2b(raw).digest()) != source.digest:
                 parsed = await asyncio.to_thread(_parse, raw, place, is_json, source.good)
                 source.digest = digest
                 source.take(parsed)
@@ -148,12 +151,23 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
+def _digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, blake2b).digest()
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        why = f"cannot be read: {_words(error)}"
-        raise _UnreadError(why, "check the path and its permissions") from None
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> _UnreadError:
+    return _UnreadError(f"cannot be read: {_words(error)}", "check the path and its permissions")
 
 
 def _parse(raw: bytes, place: str, is_json: bool, before: Parsed | None) -> Parsed:

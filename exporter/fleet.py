@@ -51,6 +51,7 @@ class Fleet:
         self._wheel = Wheel()
         self._waiting: deque[tuple[Bot, float]] = deque()
         self._in_flight = 0
+        meters.in_flight.set_function(lambda: self._in_flight)
         self._starting = False
         self._timer: asyncio.TimerHandle | None = None
         self._settled = 0.0
@@ -122,21 +123,22 @@ class Fleet:
         self._arm()
 
     def _start_waiting(self) -> None:
-        if self._starting:  # a probe that ends at once, as a refused one, comes back here
+        # A probe that ends at once, as a refused one, comes back here.
+        if self._starting or not self._waiting:
             return
         self._starting = True
+        time = asyncio.get_running_loop().time
         try:
             while self._waiting and self._in_flight < self._max_in_flight:
                 bot, due = self._waiting.popleft()
                 if self._bots.get(bot.target.bot) is not bot:
                     continue  # it left while it waited
                 self._in_flight += 1
-                self._meters.lag.observe(max(0.0, asyncio.get_running_loop().time() - due))
+                self._meters.lag.add(max(0.0, time() - due))
                 target = bot.target
                 self._prober.start(target, partial(self._done, bot, target))
         finally:
             self._starting = False
-        self._meters.in_flight.set(self._in_flight)
 
     def _done(self, bot: Bot, target: Target, result: ProbeResult | None) -> None:
         self._in_flight -= 1

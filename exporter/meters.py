@@ -3,13 +3,13 @@
 import platform
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter import metrics
 from exporter.metrics import Family
 from exporter.settings import Settings
-from exporter.tally import Tally
+from exporter.tally import Lag, Tally
 
 
 class Meters:
@@ -23,12 +23,12 @@ class Meters:
         self.invalid = self._gauge(metrics.BOT_EXPORTER_TARGETS_INVALID)
         self.in_flight = self._gauge(metrics.BOT_EXPORTER_PROBES_IN_FLIGHT)
         self.skipped = self._counter(metrics.BOT_EXPORTER_PROBES_SKIPPED_TOTAL)
-        self.lag = self._histogram(metrics.BOT_EXPORTER_SCHEDULE_LAG_SECONDS, metrics.LAG_BUCKETS)
         self.reload_ok = self._gauge(metrics.BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESSFUL)
         self.reload_time = self._gauge(metrics.BOT_EXPORTER_CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS)
         self.interval = self._gauge(metrics.BOT_PROBE_INTERVAL_SECONDS)
-        self.tally = Tally()
+        self.tally, self.lag = Tally(), Lag()
         self.registry.register(self.tally)
+        self.registry.register(self.lag)
         self._publish(settings, version)
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.PlatformCollector(registry=self.registry)
@@ -54,6 +54,3 @@ class Meters:
 
     def _counter(self, family: Family) -> Counter:
         return Counter(family.name, family.help, family.labels, registry=self.registry)
-
-    def _histogram(self, family: Family, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(family.name, family.help, family.labels, buckets=buckets, registry=self.registry)

@@ -58,7 +58,7 @@ def report(bot: Bot, seen: Observation, steps: Steps, series: str) -> str:
         f"score {total:g}: health {points.health:g}, mesh {points.mesh:g}, "
         f"latency {points.latency:g}, streak {points.streak:g} ({seen.state.streak} consecutive failures)",
         "",
-        "last probes, failures kept longer:",
+        "last probes, failures kept longer:" if bot.history else "not yet probed in its turn",
         *(
             f"  {_clock(past.at)}  /health {past.health or 'ok'} {past.health_seconds * 1000:.1f} ms"
             f"  /mesh {past.mesh or 'ok'} {past.mesh_seconds * 1000:.1f} ms"

@@ -16,6 +16,7 @@ from exporter.observation import Observation, observe
 from exporter.probe import Steps, probe
 from exporter.reload import Reloader
 from exporter.settings import Settings, package_version
+from exporter.sharding import shard_of
 from exporter.store import PAGES, Store
 
 _TEXT = "text/plain"
@@ -110,7 +111,7 @@ class Server:
             return _say(400, "parameter bot is missing: write /probe?bot=NAME or /probe?bot=NAME&debug=true")
         bot = self._fleet.get(name)
         if bot is None:
-            return _say(404, f"bot {name!r} is not known: put it in the target list; /metrics names all")
+            return _say(404, self._unknown(name))
         debug = request.query.get("debug", "false")
         if debug not in ("true", "false"):
             return _say(400, f"parameter debug is {debug!r}: write true or false")
@@ -123,6 +124,12 @@ class Server:
         series = _exposition(bot, seen)
         text = pages.report(bot, seen, steps, series) if debug == "true" else series
         return web.Response(text=text, headers={"Content-Type": TEXT})
+
+    def _unknown(self, bot: str) -> str:
+        total, own = self._settings.total_shards, self._settings.shard
+        if (shard := shard_of(bot, total)) != own:
+            return f"bot {bot!r} is not known here: if it is a target, shard {shard} of {total} watches it"
+        return f"bot {bot!r} is not known: put it in the target list; /metrics names all"
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return _say(200, "healthy")

@@ -1,4 +1,4 @@
-"""Counts of probes by template, as a collector of prometheus-client.
+"""Counts of probes by template, and how late they started, as collectors of prometheus-client.
 
 The library's own counters lock at each increment, which at thousands of probes a second is worth saving;
 here there is one thread, and a scrape turns plain numbers into families.
@@ -6,6 +6,7 @@ here there is one thread, and a scrape turns plain numbers into families.
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -13,30 +14,56 @@ from prometheus_client.registry import Collector
 from exporter import metrics
 from exporter.answer import EndpointResult, ProbeResult, Reason
 
-_BOUNDS = metrics.DURATION_BUCKETS
 
+class Durations:
+    """How many took how long."""
 
-class _Endpoint:
-    __slots__ = ("buckets", "failures", "seconds")
+    __slots__ = ("_bounds", "_counts", "seconds")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(_BOUNDS) + 1)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
         self.seconds = 0.0
-        self.failures = dict.fromkeys(Reason, 0)
 
-    def count(self, answer: EndpointResult) -> None:
-        self.buckets[bisect_left(_BOUNDS, answer.seconds)] += 1
-        self.seconds += answer.seconds
-        if answer.reason is not None:
-            self.failures[answer.reason] += 1
+    def add(self, seconds: float) -> None:
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self.seconds += seconds
+
+    @property
+    def total(self) -> int:
+        return sum(self._counts)
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Buckets as Prometheus has them: each with all below it."""
-        total, result = 0, []
-        for bound, count in zip((*map(str, _BOUNDS), "+Inf"), self.buckets, strict=True):
-            total += count
-            result.append((bound, float(total)))
-        return result
+        bounds = (*map(str, self._bounds), "+Inf")
+        return [(bound, float(count)) for bound, count in zip(bounds, accumulate(self._counts), strict=True)]
+
+
+class Lag(Collector):
+    """How long after its slot each probe started."""
+
+    def __init__(self) -> None:
+        self._durations = Durations(metrics.LAG_BUCKETS)
+        self.add = self._durations.add
+
+    def collect(self) -> Iterator[Metric]:
+        family = metrics.BOT_EXPORTER_SCHEDULE_LAG_SECONDS
+        lag = HistogramMetricFamily(family.name, family.help)
+        lag.add_metric([], self._durations.cumulated(), self._durations.seconds)
+        yield lag
+
+
+class _Endpoint:
+    __slots__ = ("durations", "failures")
+
+    def __init__(self) -> None:
+        self.durations = Durations(metrics.DURATION_BUCKETS)
+        self.failures = dict.fromkeys(Reason, 0)
+
+    def count(self, answer: EndpointResult) -> None:
+        self.durations.add(answer.seconds)
+        if answer.reason is not None:
+            self.failures[answer.reason] += 1
 
 
 class Tally(Collector):
@@ -64,8 +91,9 @@ class Tally(Collector):
         failed = CounterMetricFamily(failures.name, failures.help, labels=failures.labels)
         for template, endpoints in self._templates.items():
             for name, endpoint in zip(metrics.ENDPOINTS, endpoints, strict=True):
-                seconds.add_metric([template, name], endpoint.cumulated(), endpoint.seconds)
-                made.add_metric([template, name], sum(endpoint.buckets))
+                durations_of = endpoint.durations
+                seconds.add_metric([template, name], durations_of.cumulated(), durations_of.seconds)
+                made.add_metric([template, name], durations_of.total)
                 for reason, count in endpoint.failures.items():
                     failed.add_metric([template, name, reason], count)
         yield from (seconds, made, failed)

@@ -267,7 +267,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]
                 slow = seen["cpu"] / seen["probes"] * 1e6
                 say(f"over aiohttp {slow:.0f} µs a bot")
 
-            with exporter(folder, session, options.bots, "6s") as watched:
+            with exporter(folder, session, options.bots, "5s") as watched:
                 await until(session, watched.url + "/-/ready")
                 await asyncio.sleep(7)
                 seen = await watched.over(options.seconds)

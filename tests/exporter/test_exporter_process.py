@@ -211,6 +211,7 @@ async def test_a_person_can_ask_why(
         for words in ("GET http://127.0.0.1:", "same connection", "bad_payload: answered a web page"):
             assert words in text
         assert "score 80: health 30, mesh 0, latency 20, streak 30" in text
+        assert "not yet probed in its turn" in text
         status, text = await exporter.get("/probe?bot=forge")
         assert 'bot_up{bot="forge"} 1\n' in text
         assert list(text_string_to_metric_families(text))
@@ -294,6 +295,12 @@ async def test_shards_share_the_fleet(run_exporter: Any, tmp_path: Path, wait_un
             _, text = await exporter.get("/metrics")
             assert f"bot_exporter_shard {shard}.0\n" in text
             seen += re.findall(r'bot_info{bot="([^"]+)"', text)
+            absent = min(names.difference(seen), default="none")
+            if shard == "0":
+                assert await exporter.get(f"/probe?bot={absent}") == (
+                    404,
+                    f"bot '{absent}' is not known here: if it is a target, shard 1 of 2 watches it\n",
+                )
     assert sorted(seen) == sorted(names)
 
 
