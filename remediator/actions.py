@@ -65,13 +65,17 @@ async def restart(action: Action) -> Outcome:
 
 
 async def settle_restart(action: Action) -> Outcome:
-    """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now."""
+    """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now.
+
+    It may have been sent long after the intent, where AWS was away: the wait for SSM's list begins here.
+    """
+    since = action.now()
     while True:
         seen_at = action.now()
         found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
         if found is not None:
             return await _await_restart(action, found)
-        if seen_at >= action.began_at + SENT_LATE:
+        if seen_at >= since + SENT_LATE:
             return await restart(replace(action, began_at=seen_at))
         await asyncio.sleep(SETTLE_POLL)
 
