@@ -93,7 +93,7 @@ class SimulatedAws(Aws):
         caller.before_effect(operation)
         if how == "lost request":
             raise AwsError("in_doubt", operation, "", "the connection was lost")
-        answer = await self._land(effect, region.random.uniform(0.5, 4)) if how == "delay" else effect()
+        answer = await self._land(effect, region.random.uniform(0.5, 2.5)) if how == "delay" else effect()
         caller.after_effect(operation)
         await asyncio.sleep(region.random.uniform(0.01, 0.1))
         await caller.reach()
@@ -214,7 +214,7 @@ class SimulatedAws(Aws):
                 id=f"c-{len(self._region.sent) + 1}",
                 machine=machine.id,
                 comment=comment,
-                listed_at=now + self._region.random.choice((0, 0, 0.5, 3.0)),
+                listed_at=now + self._region.random.choice((0, 0, 0.5, 2.0)),
                 ends_at=now + self._region.random.uniform(0.2, 5),
                 status="Failed" if self._region.random.random() < 0.05 else "Success",
             )

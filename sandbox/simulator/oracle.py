@@ -77,10 +77,11 @@ class Oracle:
 
     def _began(self, tx: MemoryTransaction, run: Run) -> None:
         """The illness that a run has dealt with begins no other before `relapse_after`."""
-        for key, alert in tx.tables.alerts.items():
-            was = tx.before.alerts.get(key)
-            if alert.run_id != run.id or was is None or was.run_id in (None, run.id):
-                continue
+        asked_by = [key for key, alert in tx.tables.alerts.items() if alert.run_id == run.id]
+        known = [tx.before.alerts.get(key) for key in asked_by]
+        for was in known:
+            if any(one is None or one.run_id is None for one in known) or was is None:
+                return  # another alert began it
             old = tx.before.runs[str(was.run_id)]
             since = tx.now - (old.finished_at or tx.now)
             dealt_with = old.status not in ("resolved", "cancelled") and since < self.settings.relapse_after

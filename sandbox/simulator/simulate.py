@@ -260,8 +260,8 @@ class Simulation:
     async def _pass(self, seconds: float) -> None:
         """Time goes by, until then or until a violation."""
         until = asyncio.get_running_loop().time() + seconds
-        while not self._over and (left := until - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(left, 20))  # noqa: ASYNC110 -- no event could end it: time does
+        while not self._over and (left := until - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 -- time ends it
+            await asyncio.sleep(min(left, 20))
 
     async def _calm(self) -> None:
         self.oracle.note("faults stop")
