@@ -314,7 +314,6 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
 ) -> None:
     bot, other = world.names(2)
     await app.deployed(bot, other)
-    await world.cloud.fault(bot, "error", cured_by="redeploy")
     await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, "")
     run = await app.recover(bot)
     assert run["reason"] == "healthy after restart, which failed: SendCommand: the bot has no instance"

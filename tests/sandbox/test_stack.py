@@ -58,8 +58,11 @@ def ended(now: Snapshot, bot: str) -> dict[str, Any] | None:
 async def test_deployed_bots_are_seen_by_the_exporter_and_people_are_told(
     stack: Stack, watcher: Watcher
 ) -> None:
-    found = await stack.query("bot_info")
-    assert {entry["metric"]["bot"]: entry["metric"]["template"] for entry in found} == BOTS
+    async def scraped() -> bool:
+        found = await stack.query("bot_info")
+        return {entry["metric"]["bot"]: entry["metric"]["template"] for entry in found} == BOTS
+
+    await wait_until(scraped, PATIENCE, "every bot in Prometheus")
     assert {m.token for m in stack.telegram} == {REMEDIATOR_BOT}
     for bot in BOTS:
         assert any(bot in m.text for m in stack.telegram)
