@@ -287,6 +287,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]
                 steady = seen["cpu"] / seen["probes"] * 1e6
                 took, delay, size = await scrape_ms(watched)
                 result["scrape_50k_ms"], result["scrape_probe_delay_ms"] = round(took, 2), round(delay, 2)
+                # A bot's history is full after four turns; only from then on is growth a drift.
+                await asyncio.sleep(min(max(options.drift_minutes - 1, 0), 3) * 60)
                 first = rss_bytes(watched.pid)
                 result["bytes_per_bot"] = round((first - empty) / options.bots)
                 await asyncio.sleep(options.drift_minutes * 60)

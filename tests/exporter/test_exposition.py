@@ -13,7 +13,7 @@ from exporter.exposition import wants_gzip, wants_open_metrics
 from exporter.observation import UNKNOWN, Observation, observe
 from exporter.probe import EndpointResult, ProbeResult, Reason
 from exporter.score import Thresholds
-from exporter.store import Store
+from exporter.store import CHUNK, Store
 from exporter.targets import Target
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -201,6 +201,25 @@ def test_a_chunk_is_rendered_once_its_turn_is_over(fleet: list[tuple[Target, Obs
     store, again = store_of(fleet), store_of(fleet)
     store.settle(100.0, most=1000)
     assert parsed(store) == parsed(again) == expected(fleet)
+
+
+def test_a_scrape_of_a_large_fleet_renders_little_itself_and_settling_gets_round_to_all() -> None:
+    """A small fleet is rendered by the scrape, to be up to date; a large one bit by bit between scrapes."""
+    fine = EndpointResult(True, None, 200, 0.001, None)
+
+    def up_at_once(bots: int) -> tuple[Store, int]:
+        store = Store(bots)
+        for n in range(bots):
+            seen = observe(UNKNOWN, ProbeResult(f"bot-{n}", 1.0, fine, fine), Thresholds())
+            store.upsert(Target(f"bot-{n}", "127.0.0.1:1"), seen)
+        return store, b"".join(store.render()).count(b"bot_up{")
+
+    assert up_at_once(100)[1] == 100
+    store, ready = up_at_once(10_000)
+    assert 0 < ready <= 2 * CHUNK
+    for _ in range(10_000 // 64):
+        store.settle(1e9)
+    assert b"".join(store.render()).count(b"bot_up{") == 10_000
 
 
 def test_a_scraper_gets_the_format_and_coding_it_asks_for() -> None:
