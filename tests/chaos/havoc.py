@@ -116,8 +116,9 @@ async def run_arena(folder: Path, kind: DatabaseKind, report: Report) -> AsyncIt
         else:
             postgres = await stack.enter_async_context(run_postgres())
             url, count = postgres.url(await postgres.new_database()), 2
+        there = {**SETTINGS, "aws_endpoint_url": cloud.endpoint_url}
         replicas = [
-            await stack.enter_async_context(run_replica(folder, f"replica-{n}", cloud, url, **SETTINGS))
+            await stack.enter_async_context(run_replica(folder, f"replica-{n}", url, **there))
             for n in range(count)
         ]
         yield Arena(cloud, replicas, url, postgres, file, report)

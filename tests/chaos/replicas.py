@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 
-from sandbox.cloud import Cloud
 from sandbox.processes import Process, answers, free_port
 from tests.remediator.conftest import QUICK, REPOSITORY, TOKEN, Api, environment
 
@@ -41,9 +40,7 @@ class Replica:
 
 
 @asynccontextmanager
-async def run_replica(
-    folder: Path, name: str, cloud: Cloud, database_url: str, **changes: Any
-) -> AsyncIterator[Replica]:
+async def run_replica(folder: Path, name: str, database_url: str, **changes: Any) -> AsyncIterator[Replica]:
     """`python -m remediator`, quick, until the block ends."""
     address = f"127.0.0.1:{free_port()}"
     wanted = {
@@ -52,7 +49,6 @@ async def run_replica(
         "listen": address,
         "token": TOKEN,
         "database_url": database_url,
-        "aws_endpoint_url": cloud.endpoint_url,
         **changes,
     }
     process = Process(

@@ -65,12 +65,11 @@ def run_pair(tmp_path: Path, world: World, postgres: Postgres) -> RunPair:
     @asynccontextmanager
     async def run(**changes: Any) -> AsyncIterator[Pair]:
         database = await postgres.new_database()
+        there = {"aws_endpoint_url": world.cloud.endpoint_url, **changes}
         async with AsyncExitStack() as stack:
             replicas = await asyncio.gather(
                 *(
-                    stack.enter_async_context(
-                        run_replica(tmp_path, name, world.cloud, postgres.url(database), **changes)
-                    )
+                    stack.enter_async_context(run_replica(tmp_path, name, postgres.url(database), **there))
                     for name in ("a", "b")
                 )
             )

@@ -1,0 +1,317 @@
+"""The remediator on SQLite, beside its floors in the same run: `make bench BENCH=remediator`.
+
+The service is a process of its own. Its fleet, and an AWS that answers at once, are in this one. The floors
+are what this disk gives (a 4 KiB write and fsync) and what an empty Starlette route gives. The last line is a
+JSON object.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import aiohttp
+from aiohttp import web
+
+sys.path[0] = str(Path(__file__).parents[2])  # this folder's remediator.py would hide the package
+
+from remediator.model import Bot  # noqa: E402
+from remediator.store import Store  # noqa: E402
+from sandbox.processes import Process, answers, free_port  # noqa: E402
+from sandbox.waiting import wait_until  # noqa: E402
+from tests.chaos.replicas import Replica, run_replica  # noqa: E402
+from tests.remediator.conftest import firing, read_rows, webhook  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+ADDRESS = "127.{}.{}.{}"
+XML = (
+    '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><reservationSet><item>'
+    "<instancesSet><item><instanceId>{}</instanceId><instanceState><code>16</code><name>running</name>"
+    "</instanceState><tagSet><item><key>bot-orchestrator:managed</key><value>true</value></item></tagSet></item>"
+    "</instancesSet></item></reservationSet></DescribeInstancesResponse>"
+)
+EMPTY_ROUTE = textwrap.dedent("""
+    import sys, uvicorn
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+    async def empty(request): return Response()
+    app = Starlette(routes=[Route("/", empty)])
+    uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)
+""")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@dataclass
+class Fleet:
+    """Bots on 127.1.0.0/16, one address each, and the AWS that restarts them."""
+
+    port: int = 0
+    ill: set[str] = field(default_factory=set)  # addresses
+    restarted: dict[str, float] = field(default_factory=dict)  # address → Unix time of SendCommand
+
+    def bot(self, number: int) -> Bot:
+        address = ADDRESS.format(1, number // 250, number % 250 + 1)
+        return Bot(
+            name=f"bench-{number}",
+            template="support",
+            environment="staging",
+            state="active",
+            address=f"{address}:{self.port}",
+            health_path="/health",
+            mesh_path="/mesh",
+            instance_id="i-" + address.replace(".", "-"),
+            config={},
+            config_sha="",
+            boot_id=None,
+            started_at=None,
+            zone="",
+            quarantined_at=None,
+            quarantine_reason=None,
+            attempts_from=0,
+            created_at=0,
+            updated_at=0,
+        )
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.method == "POST":
+            return await self._aws(request)
+        assert request.transport is not None
+        host = request.transport.get_extra_info("sockname")[0]
+        return web.json_response({"ok": host not in self.ill}, status=500 if host in self.ill else 200)
+
+    async def _aws(self, request: web.Request) -> web.Response:
+        call = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        if not call:
+            asked = parse_qs(await request.text())
+            return web.Response(text=XML.format(asked["Filter.1.Value.1"][0]), content_type="text/xml")
+        if call == "SendCommand":
+            (instance,) = json.loads(await request.text())["InstanceIds"]
+            host = instance.removeprefix("i-").replace("-", ".")
+            self.restarted[host] = time.time()
+            self.ill.discard(host)
+            return web.json_response({"Command": {"CommandId": "00000000-0000-0000-0000-000000000000"}})
+        return web.json_response({"Status": "Success", "ResponseCode": 0})
+
+
+@asynccontextmanager
+async def run_fleet() -> AsyncIterator[Fleet]:
+    fleet = Fleet()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", fleet.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "0.0.0.0", 0, backlog=1024)
+    await site.start()
+    fleet.port = runner.addresses[0][1]
+    try:
+        yield fleet
+    finally:
+        await runner.cleanup()
+
+
+# floors
+
+
+def fsyncs_per_s(folder: Path, seconds: float) -> float:
+    """Appending writes of 4 KiB, each followed by fsync."""
+    fd = os.open(folder / "floor", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    count, block, began = 0, os.urandom(4096), time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds:
+        os.write(fd, block)
+        os.fsync(fd)
+        count += 1
+    os.close(fd)
+    return count / spent
+
+
+async def empty_route(folder: Path, seconds: float) -> tuple[float, float]:
+    """(p99 in ms, requests a second) of an empty Starlette route, one request after another."""
+    url = f"http://127.0.0.1:{(port := free_port())}/"
+    process = Process(
+        [sys.executable, "-c", EMPTY_ROUTE, str(port)], log=folder / "empty.log", ready=answers(url)
+    )
+    took: list[float] = []
+    async with process, aiohttp.ClientSession() as session:
+        until = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < until:
+            async with session.post(url, data=b"") as response:
+                await response.read()
+            took.append((time.perf_counter() - began) * 1000)
+    return percentile(took, 0.99), len(took) / seconds
+
+
+# the service
+
+
+async def acknowledge(service: Replica, payloads: int, size: int) -> list[float]:
+    """Milliseconds from the request to the 2xx, for payloads in which every alert is a new episode."""
+    took = []
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(payloads):
+        at = (start + timedelta(seconds=number)).isoformat()
+        body = json.dumps(webhook(*(firing(f"away-{bot}", starts_at=at) for bot in range(size))))
+        began = time.perf_counter()
+        headers = {"Content-Type": "application/json"}
+        answer = await service.api.call("POST", "/alerts", data=body, headers=headers)
+        took.append((time.perf_counter() - began) * 1000)
+        assert answer.status == 200, answer
+    return took
+
+
+async def first_action(service: Replica, fleet: Fleet, bots: Sequence[Bot]) -> list[float]:
+    """Seconds from the sending of an alert to the SendCommand, one bot after another."""
+    took = []
+    for bot in bots:
+        host = bot.address.partition(":")[0]
+        fleet.ill.add(host)
+        began = time.time()
+        (run_id,) = await service.api.alert(firing(bot.name))
+        await service.api.until_ended(f"/recover/{run_id}")
+        took.append(fleet.restarted[host] - began)
+    return took
+
+
+async def drain(
+    service: Replica, fleet: Fleet, database: Path, bots: Sequence[Bot], cap: int
+) -> dict[str, Any]:
+    """All of them ill, in one payload; how long until the last run has ended, and how many were in hand."""
+    fleet.ill |= {bot.address.partition(":")[0] for bot in bots}
+    began = time.perf_counter()
+    ids = await service.api.alert(*(firing(bot.name) for bot in bots))
+    taken = time.perf_counter() - began
+    marks = ",".join("?" * len(ids))
+
+    async def ended() -> bool:
+        query = f"select count(*) from runs where id in ({marks}) and finished_at is null"
+        return read_rows(database, query, ids) == [(0,)]
+
+    await wait_until(ended, 600, "every recovery ended", every=0.25)
+    seconds = time.perf_counter() - began
+    spans = read_rows(
+        database,
+        f"select intended_at, finished_at from steps where name = 'restart' and run_id in ({marks})",
+        ids,
+    )
+    edges = sorted(edge for start, end in spans for edge in ((end, -1), (start, 1)))
+    level, most = 0, 0
+    for _, step in edges:
+        most = max(most, level := level + step)
+    recovered = f"select count(*) from runs where status = 'recovered' and id in ({marks})"
+    return {
+        "drain_recoveries": len(ids),
+        "drain_taken_ms": round(taken * 1000),
+        "drain_s": round(seconds, 1),
+        "drain_recovered": read_rows(database, recovered, ids)[0][0],
+        "drain_actions": len(spans),
+        "drain_most_at_once": most,
+        "drain_cap": cap,
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_mb(pid: int, key: str) -> float:
+    found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return round(int(found[1]) / 1024, 1) if found else 0
+
+
+async def idle_cpu(pid: int, seconds: float) -> float:
+    before, began = cpu_seconds(pid), time.perf_counter()
+    await asyncio.sleep(seconds)
+    return (cpu_seconds(pid) - before) / (time.perf_counter() - began)
+
+
+async def register(database_url: str, bots: Sequence[Bot]) -> None:
+    store = await Store.open(database_url)
+    async with store.write() as tx:
+        for bot in bots:
+            await tx.add_bot(bot)
+    await store.close()
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    database = folder / "remediator.db"
+    url = f"sqlite+aiosqlite:///{database}"
+    result: dict[str, Any] = {}
+    async with run_fleet() as fleet:
+        bots = [fleet.bot(number) for number in range(options.recoveries + 10)]
+        await register(url, bots)
+        settings = {
+            "aws_endpoint_url": f"http://127.0.0.1:{fleet.port}",
+            "max_in_flight": options.cap,
+            "actions_burst": 10_000,
+            "gate_interval": 5.0,
+        }
+        async with run_replica(folder, "remediator", url, **settings) as service:
+            pid = service.process.pid
+            assert pid is not None
+            await asyncio.sleep(2)
+            result["rss_start_mb"] = memory_mb(pid, "VmRSS")
+            result["idle_cpu"] = round(await idle_cpu(pid, options.seconds), 4)
+            say(f"idle: {result['idle_cpu']:.2%} of a core, {result['rss_start_mb']} MB")
+
+            took = await first_action(service, fleet, bots[:10])
+            result["first_action_s"] = round(max(took), 3)
+            result["first_action_median_s"] = round(statistics.median(took), 3)
+            say(f"first action after {result['first_action_s']} s at worst")
+
+            result["fsyncs_per_s"] = round(fsyncs_per_s(folder, 3))
+            p99, rate = await empty_route(folder, 3)
+            result["empty_route_p99_ms"], result["empty_route_per_s"] = round(p99, 2), round(rate)
+            began = time.perf_counter()
+            acks = await acknowledge(service, options.payloads, 1000)
+            result["ack_1000_p99_ms"] = round(percentile(acks, 0.99), 1)
+            result["ack_1000_median_ms"] = round(statistics.median(acks), 1)
+            result["alerts_per_s"] = round(options.payloads * 1000 / (time.perf_counter() - began))
+            say(f"1,000 alerts on disk in {result['ack_1000_median_ms']} ms, p99 {result['ack_1000_p99_ms']}")
+
+            result |= await drain(service, fleet, database, bots[10:], options.cap)
+            say(f"{options.recoveries} recoveries in {result['drain_s']} s")
+            await asyncio.sleep(2)
+            result["rss_mb"], result["rss_peak_mb"] = memory_mb(pid, "VmRSS"), memory_mb(pid, "VmHWM")
+            result["idle_cpu_after"] = round(await idle_cpu(pid, options.seconds), 4)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--recoveries", type=int, default=500, help="queued at once")
+    parser.add_argument("--cap", type=int, default=20, help="of those in hand at once")
+    parser.add_argument("--payloads", type=int, default=100, help="of 1,000 alerts")
+    parser.add_argument("--seconds", type=float, default=20, help="of idleness that are measured")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+        say(json.dumps(asyncio.run(measure(options, Path(folder)))))
+
+
+if __name__ == "__main__":
+    main()
