@@ -81,6 +81,9 @@ class Recovery:
                 bot = await tx.bot(run.bot)
             if bot is None:
                 return Ended("cancelled", "the bot is no longer in the registry")
+            for step in steps:
+                if step.state == "shadowed":  # written down before a crash, which kept the run from its end
+                    return Ended("shadowed", step.detail)
             tried = attempts(steps)
             match ladder.next_move(tried, first_tier(run), self._timeouts):
                 case Finish(outcome, why):
