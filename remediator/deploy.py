@@ -97,7 +97,7 @@ class Launcher:
             return Done({"image": image}, image)
 
         async def launch(request: Mapping[str, Any]) -> Outcome:
-            instance_id = await self.aws.run_instance(request)
+            instance_id = await self.aws.run_instance(request, journal.lease.check)
             return Done({"instance_id": instance_id}, f"{instance_id}, {request['InstanceType']}")
 
         image = await journal.step("image", find_image)

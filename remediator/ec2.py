@@ -125,10 +125,17 @@ class Aws:
         answer = await self._call("GetParameter", lambda: self._ssm.get_parameter(Name=ami))
         return answer["Parameter"]["Value"]
 
-    async def run_instance(self, request: Mapping[str, Any]) -> str:
-        """RunInstances, exactly as intended. The ClientToken in it makes a repeat harmless."""
-        answer = await self._call("RunInstances", lambda: self._ec2.run_instances(**request))
-        return answer["Instances"][0]["InstanceId"]
+    async def run_instance(self, request: Mapping[str, Any], guard: Guard) -> str:
+        """RunInstances, exactly as intended. The ClientToken in it makes a repeat harmless.
+
+        Not so one that comes when another replica has cleaned up already: hence the guard.
+        """
+
+        def launch() -> str:
+            guard()
+            return self._ec2.run_instances(**request)["Instances"][0]["InstanceId"]
+
+        return await self._call("RunInstances", launch)
 
     async def instances(self) -> dict[str, Instance]:
         """All instances that are ours, by id."""

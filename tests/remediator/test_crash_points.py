@@ -278,7 +278,7 @@ async def test_a_deployment_that_fails_leaves_nothing(
     async with lives.immortal() as running:
         run_id = await begin_deploy(running, bot)
         # a fault that follows the bot's name needs an instance to be told to
-        helper = await running.aws.run_instance(launch_like(bot))
+        helper = await running.aws.run_instance(launch_like(bot), lambda: None)
         await wait_until(lambda: is_up(world, bot), what="the instance")
         await world.cloud.fault(bot, "error", cured_by="nothing")
         world.ec2.terminate_instances(InstanceIds=[helper])
