@@ -18,6 +18,7 @@ from remediator.deploy import render
 from remediator.errors import RequestError
 from remediator.intake import take_in
 from remediator.journal import Done, Failed, Journal, Outcome
+from remediator.lease import LeaseLostError
 from remediator.model import Bot, Run
 from remediator.requests import (
     ALERTS_LIMIT,
@@ -73,10 +74,13 @@ class Api(Controls):
             await services.aws.put_token(run.bot, token)
             return Done({}, "in SSM Parameter Store, as a SecureString")
 
+        stored: Outcome = Done()
         try:
             stored = await Journal(services.store, run, services.store.lease(run)).step(
                 "token", store_token, request={"since": run.created_at}
             )
+        except LeaseLostError:
+            pass  # it took so long that another replica has the deployment
         finally:
             services.engine.drive(run)  # where there is no token, it takes back what was reserved
         if isinstance(stored, Failed):

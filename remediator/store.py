@@ -466,8 +466,9 @@ class Store:
         return self._clock() + self._offset
 
     def lease(self, run: Run) -> Lease:
-        """For a run that this replica has just begun or claimed."""
-        return Lease(run.id, run.fence, self.held_until(self.monotonic()), self.monotonic)
+        """For a run that this replica has begun or claimed; it may have been frozen since."""
+        left = (run.lease_until or 0) - self.clock() - self.lease_seconds
+        return Lease(run.id, run.fence, self.held_until(self.monotonic() + left), self.monotonic)
 
     def held_until(self, asked_at: float) -> float:
         """A third is kept in hand for what happens between the last look at a lease and the effect."""
