@@ -58,6 +58,7 @@ class Caller(Protocol):
     """The replica that calls."""
 
     async def reach(self) -> None: ...
+    def approach(self) -> None: ...
     def before_effect(self, operation: str) -> None: ...
     def effect(self, operation: str, run_id: str, machine: str) -> None: ...
     def after_effect(self, operation: str) -> None: ...
@@ -79,6 +80,8 @@ class SimulatedAws(Aws):
         await caller.reach()
         how = region.trouble()
         await asyncio.sleep(region.random.uniform(0.01, 0.2))
+        if not asks:
+            caller.approach()
         await caller.reach()
         if how == "throttled" or (asks and how in ("lost answer", "lost request")):
             raise AwsError("unavailable", operation, "RequestLimitExceeded", "slow down")
@@ -130,7 +133,7 @@ class SimulatedAws(Aws):
     async def image_id(self, ami: str) -> str:
         return await self._do("GetParameter", lambda: "ami-1")
 
-    async def run_instance(self, request: Mapping[str, Any]) -> str:
+    async def run_instance(self, request: Mapping[str, Any], guard: Guard) -> str:
         region, run_id = self._region, _run_id()
 
         def launch() -> str:
@@ -152,7 +155,7 @@ class SimulatedAws(Aws):
             self._caller.effect("launch", run_id, machine.id)
             return machine.id
 
-        return await self._do("RunInstances", launch)
+        return await self._do("RunInstances", launch, guard)
 
     async def instances(self) -> dict[str, Instance]:
         def read() -> dict[str, Instance]:

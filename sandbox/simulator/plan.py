@@ -88,12 +88,17 @@ def plan(seed: int, mode: str | None = None) -> Plan:
     bots, replicas = _size(random), random.choice([1, 1, 2, 2, 3])
     until = random.uniform(120, 420)
     happenings: list[Happening] = []
+    focus = [random.randrange(1000) for _ in range(random.choice([1, 2, 3]))]
 
     def happens(what: str, most: int, seconds: tuple[float, float] = (0, 0), detail: Any = None) -> None:
         for _ in range(random.randint(0, most)):
             chosen = detail() if callable(detail) else detail
-            at, who = random.uniform(0, until), random.randrange(1000)
+            at, who = random.uniform(0, until), whom()
             happenings.append(Happening(at, what, who, random.uniform(*seconds), chosen))
+
+    def whom() -> int:
+        """Troubles that never meet find nothing: most befall the same bots."""
+        return focus[random.randrange(len(focus))] if some(0.7) else random.randrange(1000)
 
     def some(probability: float) -> bool:
         return random.random() < probability
@@ -115,6 +120,8 @@ def plan(seed: int, mode: str | None = None) -> Plan:
         happens("strike", 3, (1, 40), lambda: (random.choice(wheres), random.randint(1, 6)))
     if some(0.4):
         happens("freeze", 2, (3, 90))
+    if replicas > 1 and some(0.5):
+        happens("stall", 3, (25, 90))
     if some(0.15):
         happens("store broken", 1, (5, 60), lambda: random.choice([0.2, 1.0]))
     if some(0.15):

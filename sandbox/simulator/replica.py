@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final, Literal, cast
 
 import aiohttp
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from starlette.requests import Request
 
 from exporter.targets import Target
@@ -69,6 +69,7 @@ class Replica(Hooks):
     skew: float
     dead: bool = False
     last_words: tuple[Where, int] | None = None  # it dies there, at the n-th from now
+    stall: float = 0  # seconds for which it is frozen on its way to the next effect
     tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _thawed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -212,6 +213,12 @@ class Replica(Hooks):
 
     # AWS's hooks
 
+    def approach(self) -> None:
+        if self.stall:
+            self.freeze()
+            asyncio.get_running_loop().call_later(self.stall, self.thaw)
+            self.stall = 0
+
     def before_effect(self, operation: str) -> None:
         self._doom("before effect")
 
@@ -301,6 +308,9 @@ class WatchedEngine(Engine):
     async def _drive(self, run_id: str, item: _Task, stumbles: int) -> bool:
         try:
             return await super()._drive(run_id, item, stumbles)
+        except IntegrityError as error:
+            self.oracle.violated(f"{run_id} writes what is there already: {error.orig}")
+            raise
         except (LeaseLostError, SQLAlchemyError):
             raise
         except Exception as error:

@@ -164,6 +164,8 @@ class Simulation:
                 frozen = self.replicas[slot]
                 frozen.freeze()
                 later(one.seconds, frozen.thaw)
+            case "stall":
+                self.replicas[slot].stall = one.seconds
             case "store broken":
                 self.around.store_broken = one.detail
                 later(one.seconds, self._mend_store)
@@ -271,8 +273,8 @@ class Simulation:
         self._speak()
         for replica in self.replicas.values():
             replica.thaw()
-            replica.last_words = None
-        self.alerting.careless = 0
+            replica.last_words, replica.stall = None, 0
+        self.alerting.careless, self.alerting.refused = 0, ""
         await self._pass(30)
         await self._lift_holds()
         until = asyncio.get_running_loop().time() + CALM
