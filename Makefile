@@ -1,7 +1,7 @@
 # Every target sets up all it needs in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types generate picture simulate bench lock clean
+.PHONY: help setup demo test lint types generate picture simulate chaos bench lock clean
 
 python := .venv/bin/python
 
@@ -34,6 +34,9 @@ picture: setup ## Play the demo and draw its last screen for the README
 
 simulate: setup ## Run the recovery engine through SEEDS=10000 simulated lives, and check what must never happen
 	@$(python) -m sandbox.simulator --seeds $(or $(SEEDS),10000) $(ARGS)
+
+chaos: setup ## Kill, freeze and cut off real remediators while bots fall ill (ARGS="--seconds 600" for longer)
+	@$(python) -m tests.chaos $(ARGS)
 
 bench: setup ## Run a benchmark (BENCH=name; without it, list them)
 	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),ls tests/benchmarks)

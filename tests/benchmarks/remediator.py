@@ -305,7 +305,7 @@ def main() -> None:
     )
     parser.add_argument("--recoveries", type=int, default=500, help="queued at once")
     parser.add_argument("--cap", type=int, default=20, help="of those in hand at once")
-    parser.add_argument("--payloads", type=int, default=100, help="of 1,000 alerts")
+    parser.add_argument("--payloads", type=int, default=40, help="of 1,000 alerts")
     parser.add_argument("--seconds", type=float, default=20, help="of idleness that are measured")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
