@@ -56,6 +56,7 @@ def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
         for task in left:
             task.cancel()
         with contextlib.suppress(NothingHappensError):
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

@@ -3,7 +3,7 @@
 import asyncio
 import random as randomness
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 from typing import Any, Final
@@ -49,15 +49,16 @@ def _rendered(name: str, environment: str, template: str) -> tuple[dict[str, Any
 
 
 class Simulation:
-    def __init__(self, seed: int, plan: Plan, *, trace: bool, until_first: bool) -> None:
+    def __init__(self, seed: int, drawn: Plan, *, trace: bool, until_first: bool) -> None:
         loop = asyncio.get_running_loop()
-        self.plan, self.until_first = plan, until_first
+        self.plan = drawn
+        self.until_first = until_first
         self.random = Random(seed + 1)  # noqa: S311 -- repeatable
-        settings = read_settings(**plan.settings)
-        world = World(loop.time, self.random, plan.boot_seconds, plan.start_seconds)
-        database = MemoryDatabase(lambda: EPOCH + loop.time(), alone=plan.replicas == 1)
+        settings = read_settings(**drawn.settings)
+        world = World(loop.time, self.random, drawn.boot_seconds, drawn.start_seconds)
+        database = MemoryDatabase(lambda: EPOCH + loop.time(), alone=drawn.replicas == 1)
         self.oracle = Oracle(loop.time, settings, world, database, print_trace=trace)
-        region = Region(world, self.random, list(plan.troubles))
+        region = Region(world, self.random, list(drawn.troubles))
         self.around = Surroundings(
             world, region, database, self.oracle, settings, _templates(), Metrics("simulated"), self.random
         )
@@ -69,10 +70,10 @@ class Simulation:
             self.random,
             self._registry,
             self._deliver,
-            plan.prometheus_skew,
-            plan.twice_alerted,
-            plan.careless,
-            plan.watchers,
+            drawn.prometheus_skew,
+            drawn.twice_alerted,
+            drawn.careless,
+            drawn.watchers,
         )
         self._background: list[asyncio.Task[Any]] = []
 
@@ -326,8 +327,17 @@ def _said(payload: Mapping[str, Any]) -> str:
     return ", ".join(f"{one['labels']['bot']} {one['status']}" for one in payload["alerts"])
 
 
-def simulate(seed: int, *, mode: str | None = None, trace: bool = False, until_first: bool = False) -> Result:
+def simulate(
+    seed: int,
+    *,
+    mode: str | None = None,
+    bots: int | None = None,
+    trace: bool = False,
+    until_first: bool = False,
+) -> Result:
     """Runs that seed to its end, or to its first violation."""
+    drawn = plan(seed, mode)
+    drawn = replace(drawn, bots=bots or drawn.bots)
     randomness.seed(seed)  # the prober's sample of a large fleet
     loop = VirtualLoop()
     loop.set_task_factory(remember_tasks)
@@ -335,7 +345,7 @@ def simulate(seed: int, *, mode: str | None = None, trace: bool = False, until_f
     made: list[Simulation] = []
 
     async def main() -> None:
-        made.append(Simulation(seed, plan(seed, mode), trace=trace, until_first=until_first))
+        made.append(Simulation(seed, drawn, trace=trace, until_first=until_first))
         await made[0].run()
 
     try:
