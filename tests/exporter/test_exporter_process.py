@@ -260,6 +260,41 @@ async def test_a_scrape_may_be_gzipped_openmetrics_and_in_pages(
             assert (await exporter.get(f"/metrics?{query}"))[0] == 400
 
 
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+async def test_a_scrape_that_is_written_piece_by_piece_is_whole(
+    run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil, coding: str
+) -> None:
+    """Bots that tell all they can fill more pieces than are put together in one go."""
+    facts = {"boot_id": "b", "config_sha": "c", "context_usage": 0.5, "peers": [{"up": True}]}
+    usage = {"usage": {"requests": 1, "input_tokens": 2, "output_tokens": 3}}
+    body = json.dumps(facts | usage).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    address = await http_bot({"/health": answer, "/mesh": answer})
+    path = tmp_path / "bots.json"
+    names = {f"bot-{n}" for n in range(100)}
+    write(path, **dict.fromkeys(names, address))
+    headers = {"Accept-Encoding": coding}
+    async with (
+        run_exporter("--targets.file", str(path), "--probe.interval", "1s") as exporter,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def scrape() -> tuple[str, str]:
+            async with session.get(exporter.url + "/metrics", headers=headers) as response:
+                return response.headers.get("Transfer-Encoding", ""), await response.text()
+
+        async def all_up() -> bool:
+            return (await scrape())[1].count("bot_usage_requests_total{") == 100
+
+        await wait_until(all_up)
+        transfer, text = await scrape()
+    assert transfer == "chunked"
+    told = {family.name: family.samples for family in text_string_to_metric_families(text)}
+    for name in ("bot_up", "bot_info", "bot_restarts", "bot_usage_output_tokens", "bot_mesh_peers_up_ratio"):
+        assert {sample.labels["bot"] for sample in told[name]} == names
+    assert told["bot_exporter_targets"][0].value == 100
+
+
 async def test_promtool_finds_no_fault_in_the_metrics(
     run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil
 ) -> None:
