@@ -8,58 +8,32 @@ import contextvars
 import json
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, Final, Literal, cast
 
 import aiohttp
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.requests import Request
 
-from exporter.targets import Target
 from remediator.actions import Hands
 from remediator.api import Api
 from remediator.deploy import Deployment, Launcher
-from remediator.engine import Engine, Runner, _Task
+from remediator.engine import Runner
 from remediator.errors import RequestError
-from remediator.lease import LeaseLostError
-from remediator.metrics import Metrics
-from remediator.model import Bot, Run, RunKind
+from remediator.model import RunKind
 from remediator.notify import Notifier
 from remediator.observer import InstanceObserver
-from remediator.prober import Look, Prober
-from remediator.recovery import Around, Recovery
 from remediator.services import Services
-from remediator.settings import Settings
-from remediator.sight import Sight
-from sandbox.simulator.aws import Region, SimulatedAws
+from sandbox.simulator.aws import SimulatedAws
 from sandbox.simulator.clock import EPOCH
-from sandbox.simulator.memory import Hooks, MemoryDatabase, MemoryStore
-from sandbox.simulator.oracle import Oracle
+from sandbox.simulator.memory import Hooks, MemoryStore
+from sandbox.simulator.surroundings import Surroundings
 from sandbox.simulator.tables import MemoryTransaction
-from sandbox.simulator.world import World
-from templates import Templates
+from sandbox.simulator.watched import SimulatedProber, SimulatedSight, WatchedEngine, WatchedRecovery
 
 FROZEN_AFTER: Final = 5.0  # seconds until PostgreSQL ends the transaction of a frozen client
 HERE: contextvars.ContextVar["Replica | None"] = contextvars.ContextVar("replica", default=None)
 
 Where = Literal["before commit", "after commit", "before effect", "after effect"]
-
-
-@dataclass
-class Surroundings:
-    """What all replicas share."""
-
-    world: World
-    region: Region
-    database: MemoryDatabase
-    oracle: Oracle
-    settings: Settings
-    templates: Templates
-    metrics: Metrics
-    random: Random
-    blind: str = ""
-    silences: list[Mapping[str, Any]] = field(default_factory=list)
-    store_broken: float = 0.0  # share of the transactions that fail
 
 
 @dataclass
@@ -270,54 +244,6 @@ def _broken(why: str) -> OperationalError:
     return OperationalError("", {}, Exception(why))
 
 
-class SimulatedProber(Prober):
-    replica: Replica
-
-    async def look(self, target: Target) -> Look:
-        await self.replica.reach()
-        world = self.replica.around.world
-        if world.is_silent(target.address):
-            await asyncio.sleep(self.timeout)
-            await self.replica.reach()
-        return world.look(target.address) if target.address else Look(False, "it has no address")
-
-
-class SimulatedSight(Sight):
-    replica: Replica
-
-    async def blind(self) -> str:
-        await self.replica.reach()
-        return self.replica.around.blind
-
-    async def silences(self) -> list[Mapping[str, Any]]:
-        return self.replica.around.silences
-
-
-class WatchedRecovery(Recovery):
-    oracle: Oracle
-
-    async def _look_around(self, bot: Bot) -> Around:
-        around = await super()._look_around(bot)
-        self.oracle.looked(bot.name, around)
-        return around
-
-
-class WatchedEngine(Engine):
-    oracle: Oracle
-
-    async def _drive(self, run_id: str, item: _Task, stumbles: int) -> bool:
-        try:
-            return await super()._drive(run_id, item, stumbles)
-        except IntegrityError as error:
-            self.oracle.violated(f"{run_id} writes what is there already: {error.orig}")
-            raise
-        except (LeaseLostError, SQLAlchemyError):
-            raise
-        except Exception as error:
-            self.oracle.violated(f"a fault of our own in {run_id}: {error!r}")
-            raise
-
-
 def remember_tasks(
     loop: asyncio.AbstractEventLoop,
     work: Any,
@@ -332,6 +258,3 @@ def remember_tasks(
         if replica.dead:
             task.cancel()
     return task
-
-
-__all__ = ["Replica", "Run", "Surroundings", "remember_tasks"]

@@ -183,6 +183,9 @@ class MemoryTransaction(Transaction):
     async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
         return self.tables.alerts.get((fingerprint, starts_at))
 
+    async def expect(self, fingerprints: Sequence[str]) -> None:
+        """All is at hand already."""
+
     async def add_alert(self, kept: StoredAlert) -> None:
         self._add("alerts", (kept.fingerprint, kept.starts_at), kept)
 
