@@ -6,7 +6,7 @@ import structlog
 
 from remediator.alerts import Alert, Ignore, Join, Start, Webhook, decide
 from remediator.metrics import Metrics
-from remediator.model import Run, StoredAlert
+from remediator.model import Bot, Run, StoredAlert
 from remediator.store import Store, Transaction
 from remediator.words import truncated
 
@@ -29,12 +29,15 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
     taken = Taken()
     ignored: list[tuple[StoredAlert, str]] = []
     async with store.write() as tx:
+        await tx.expect(sorted({alert.fingerprint for alert in webhook.alerts}))
+        bots = {bot.name: bot for bot in await tx.bots()}
+        active = {run.bot: run for run in await tx.active_runs()}
         for alert in webhook.alerts:
             kept, news = await tx.see_alert(alert, relapse_after)
             if news:
                 await _audit(tx, alert)
             if kept.status == "firing":
-                reason = await _firing(tx, alert, kept, relapse_after, taken)
+                reason = await _firing(tx, alert, kept, relapse_after, taken, bots.get(alert.bot), active)
                 if reason:
                     ignored.append((kept, reason))
             elif kept.run_id is not None:
@@ -55,17 +58,21 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
 
 
 async def _firing(
-    tx: Transaction, alert: Alert, kept: StoredAlert, relapse_after: float, taken: Taken
+    tx: Transaction,
+    alert: Alert,
+    kept: StoredAlert,
+    relapse_after: float,
+    taken: Taken,
+    bot: Bot | None,
+    active: dict[str, Run],
 ) -> str:
-    """Why nothing follows from it; empty if it belongs to a run."""
-    bot = await tx.bot(alert.bot)
-    active = await tx.active_run(alert.bot) if bot is not None else None
+    """Why nothing follows from it; empty if it belongs to a run. `active`, by bot, is kept so."""
     last = await tx.last_recovery(alert.bot) if bot is not None else None
     decision = decide(
         alert,
         first_seen=kept.first_seen,
         bot=bot,
-        active=active,
+        active=active.get(alert.bot),
         last=last,
         now=tx.now,
         relapse_after=relapse_after,
@@ -80,7 +87,8 @@ async def _firing(
             return ""
         case Start(run_id):
             if await tx.run(run_id) is None:
-                taken.started.append(await _start(tx, alert, run_id))
+                active[alert.bot] = await _start(tx, alert, run_id)
+                taken.started.append(active[alert.bot])
             await tx.change_alert(kept, run_id=run_id, ignored="")
             return ""
 

@@ -12,7 +12,7 @@ from secrets import token_hex
 from socket import gethostname
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Executable, delete, func, insert, or_, select, update
+from sqlalchemy import Executable, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from remediator.alerts import Alert
@@ -46,6 +46,9 @@ from remediator.schema import (
 OWN_GRACE = 60.0  # seconds a request may take for the first step of the run it began
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
+ALERT_CHANGES = ("status", "last_seen", "times_seen", "run_id", "ignored")
+Episode = tuple[str, float]  # fingerprint, startsAt
+
 T = TypeVar("T")
 
 
@@ -59,6 +62,32 @@ class Transaction:
         self.now = now
         self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
         self._audit_head: str | None = None
+        self._audited: list[dict[str, Any]] = []
+        self._expected: set[str] = set()  # fingerprints of which all that is kept is in _alerts
+        self._alerts: dict[Episode, StoredAlert] = {}
+        self._new: dict[Episode, None] = {}
+        self._changed: dict[Episode, None] = {}
+
+    async def flush(self) -> None:
+        """Write what was gathered: a thousand alerts take a few statements, not thousands."""
+        if self._new:
+            await self._connection.execute(insert(alerts), [asdict(self._alerts[key]) for key in self._new])
+        if self._changed:
+            episode = (alerts.c.fingerprint == bindparam("of")) & (alerts.c.starts_at == bindparam("since"))
+            changed = update(alerts).where(episode)
+            changed = changed.values({name: bindparam(f"new_{name}") for name in ALERT_CHANGES})
+            await self._connection.execute(
+                changed,
+                [
+                    {"of": key[0], "since": key[1]}
+                    | {f"new_{name}": getattr(self._alerts[key], name) for name in ALERT_CHANGES}
+                    for key in self._changed
+                ],
+            )
+        if self._audited:
+            await self._connection.execute(insert(audit), self._audited)
+            await self.set_fact("audit_head", self._audit_head)
+        self._audited, self._new, self._changed = [], {}, {}
 
     async def _one(self, kind: Callable[..., T], statement: Executable) -> T | None:
         row = (await self._connection.execute(statement)).first()
@@ -209,25 +238,36 @@ class Transaction:
         return seen, status != kept.status
 
     async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
-        episode = (alerts.c.fingerprint == fingerprint) & (alerts.c.starts_at == starts_at)
-        return await self._one(StoredAlert, select(alerts).where(episode))
+        if fingerprint not in self._expected:
+            await self.expect([fingerprint])
+        return self._alerts.get((fingerprint, starts_at))
+
+    async def expect(self, fingerprints: Sequence[str]) -> None:
+        """Read all that is kept of these at once, before they are asked for one by one."""
+        for start in range(0, len(fingerprints), 500):
+            some = fingerprints[start : start + 500]
+            for kept in await self._all(StoredAlert, select(alerts).where(alerts.c.fingerprint.in_(some))):
+                self._alerts[kept.fingerprint, kept.starts_at] = kept
+        self._expected |= set(fingerprints)
 
     async def add_alert(self, kept: StoredAlert) -> None:
-        await self._connection.execute(insert(alerts).values(asdict(kept)))
+        key = (kept.fingerprint, kept.starts_at)
+        self._alerts[key], self._new[key] = kept, None
 
     async def change_alert(self, alert: StoredAlert, **changes: object) -> None:
-        await self._connection.execute(
-            update(alerts)
-            .where(alerts.c.fingerprint == alert.fingerprint, alerts.c.starts_at == alert.starts_at)
-            .values(**changes)
-        )
+        key = (alert.fingerprint, alert.starts_at)
+        self._alerts[key] = replace(self._alerts.get(key, alert), **changes)  # type: ignore[arg-type]
+        if key not in self._new:
+            self._changed[key] = None
 
     async def alerts_of(self, run_id: str) -> list[StoredAlert]:
+        await self.flush()
         return await self._all(
             StoredAlert, select(alerts).where(alerts.c.run_id == run_id).order_by(alerts.c.first_seen)
         )
 
     async def firing_alerts(self, limit: int) -> list[StoredAlert]:
+        await self.flush()
         return await self._all(
             StoredAlert,
             select(alerts)
@@ -330,11 +370,11 @@ class Transaction:
         row = {"at": self.now, "actor": actor[:255], "event": event, "bot": bot[:63], "run_id": run_id}
         row["detail"] = detail
         self._audit_head = chained(self._audit_head, row)
-        await self._connection.execute(insert(audit).values(hash=self._audit_head, **row))
-        await self.set_fact("audit_head", self._audit_head)
+        self._audited.append({"hash": self._audit_head, **row})
 
     async def audit_trail(self, *, bot: str | None, after: int | None, limit: int) -> list[AuditEntry]:
         """Oldest first: the entries that follow `after`, or the newest ones where it is None."""
+        await self.flush()
         statement = select(audit).limit(limit)
         if bot is not None:
             statement = statement.where(audit.c.bot == bot)
@@ -477,7 +517,9 @@ class Store:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         async with self._database.write() as connection:
-            yield await self._transaction(connection)
+            tx = await self._transaction(connection)
+            yield tx
+            await tx.flush()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
