@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from remediator import trail
 from remediator.ladder import TIERS
-from remediator.model import Run, Step, Tier
+from remediator.model import Bot, Run, Step, Tier
 from remediator.modes import mode_for
 from remediator.recovery import Around
 from remediator.settings import Settings
@@ -115,7 +115,7 @@ class Oracle:
             return
         self._must(run.trigger == "manual" or mode != "shadow", f"{run.id}: {tier} was done in shadow mode")
         self._rate(tx.now)
-        self._caps(tx.tables)
+        self._caps(tx.tables, tx.tables.bots[run.bot])
 
     def _allowed(self, tx: MemoryTransaction, run: Run, tier: Tier, mode: str) -> None:
         """What the run itself saw just before must not have kept it from acting."""
@@ -165,15 +165,13 @@ class Oracle:
         self._must(level >= -1e-3, "more actions at once than the rate allows")
         self._bucket = level, now
 
-    def _caps(self, tables: Tables) -> None:
+    def _caps(self, tables: Tables, bot: Bot) -> None:
         """Asked when a tier begins: a redeploy may take a bot to another zone."""
         acting = [
-            tables.bots[bot]
-            for bot, run_id in tables.active.items()
-            if bot in tables.bots
-            and any(
-                step.state in LIVE and name in TIERS for name, step in tables.steps.get(run_id, {}).items()
-            )
+            tables.bots[name]
+            for name, run_id in tables.active.items()
+            if name in tables.bots
+            and any(step.state in LIVE and of in TIERS for of, step in tables.steps.get(run_id, {}).items())
         ]
         settings = self.settings
         self._must(len(acting) <= settings.max_in_flight, f"{len(acting)} bots are being acted on")
@@ -181,9 +179,9 @@ class Oracle:
             (settings.max_in_flight_per_template, "template"),
             (settings.max_in_flight_per_zone, "zone"),
         ):
-            counted = Counter(getattr(bot, kind) for bot in acting if getattr(bot, kind))
-            for name, count in counted.items():
-                self._must(not most or count <= most, f"{count} bots of {kind} {name} are being acted on")
+            mine = getattr(bot, kind)
+            count = sum(bool(mine) and getattr(one, kind) == mine for one in acting)
+            self._must(not most or count <= most, f"{count} bots of {kind} {mine} are being acted on")
 
     # AWS
 

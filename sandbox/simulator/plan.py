@@ -140,7 +140,7 @@ def plan(seed: int, mode: str | None = None) -> Plan:
         happens("clear", 2)
     troubles = [
         Trouble(random.choice(HOWS), at := random.uniform(0, until), at + random.uniform(5, 90), share)
-        for share in random.choices([0.3, 1.0], k=random.choice([0, 0, 1, 2]))
+        for share in random.choices([0.3, 1.0], k=random.choice([0, 1, 2, 3]))
     ]
     slow = random.choice([8.0, 20.0, 45.0])
     return Plan(
