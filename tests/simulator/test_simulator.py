@@ -12,7 +12,7 @@ from sandbox.simulator.clock import NothingHappensError, VirtualLoop, run
 from sandbox.simulator.corpus import corpus
 from sandbox.simulator.simulate import check, simulate
 
-SEEDS = 800
+SEEDS = 1000
 
 
 @pytest.mark.timeout(300)
