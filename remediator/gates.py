@@ -67,7 +67,6 @@ class Limits:
     burst: int  # actions at once
     refill: float  # seconds until there may be one more
     max_attempts: int  # tiers tried on a bot in a day
-    approval_timeout: float  # seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,6 @@ class Recovery:
             burst=settings.actions_burst,
             refill=settings.actions_refill,
             max_attempts=settings.max_attempts,
-            approval_timeout=settings.approval_timeout,
         )
 
     @property

@@ -33,7 +33,6 @@ LIMITS = Limits(
     burst=10,
     refill=30,
     max_attempts=3,
-    approval_timeout=1800,
 )
 BOT = Bot(
     name="forge", template="support", environment="staging", state="active", address="127.0.0.2:1",
