@@ -15,8 +15,8 @@ setup:
 demo: setup ## Watch bots die and come back (CHECK=1: no screen, exits non-zero if an act fails)
 	@$(python) -m sandbox demo $(if $(CHECK),--check)
 
-test: setup ## Run the tests (ARGS="-k score" picks some)
-	@$(python) -m pytest $(ARGS)
+test: setup ## Run the tests (ARGS="-k score" picks some; WORKERS=1: one after another)
+	@$(python) -m pytest --numprocesses $(or $(WORKERS),4) --dist loadfile $(ARGS)
 
 lint: setup ## Check style and format
 	@$(python) -m ruff check

@@ -28,7 +28,7 @@ def test_nothing_is_published_beyond_loopback() -> None:
     assert not any(service.get("network_mode") == "host" for service in SERVICES.values())
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - {"pod"} - ONE_SHOT)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"pod"} - ONE_SHOT))
 def test_every_service_lives_in_the_pod_and_starts_after_it(name: str) -> None:
     assert SERVICES[name]["network_mode"] == "service:pod"
     assert "pod" in SERVICES[name]["depends_on"]
@@ -44,7 +44,7 @@ def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
     assert not any("docker.sock" in mount[0] for mount in mounts(service))
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - {"pod"} - ONE_SHOT)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"pod"} - ONE_SHOT))
 def test_every_service_is_restarted_and_has_a_health_check(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
