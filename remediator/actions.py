@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from remediator.deploy import TAG, Launcher
 from remediator.ec2 import Aws, AwsError
 from remediator.journal import Done, Failed, Journal, Outcome
+from remediator.launch import TAG, Launcher
 from remediator.model import Bot, Tier
 from remediator.prober import Look, Prober
 

@@ -10,7 +10,8 @@ import structlog
 
 from remediator.engine import Engine
 from remediator.notify import Telegram
-from remediator.store import Store, Transaction
+from remediator.store import Store
+from remediator.transaction import Transaction
 
 log = structlog.get_logger()
 

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from remediator import alerts, metrics, views
-from remediator.controls import Controls, actor_of, unknown
+from remediator.configuration import render
+from remediator.controls import Controls
 from remediator.dashboard import dashboard
-from remediator.deploy import render
 from remediator.errors import RequestError
+from remediator.handlers import actor_of, unknown
 from remediator.intake import take_in
 from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.lease import LeaseLostError
@@ -29,7 +30,7 @@ from remediator.requests import (
     read_number,
 )
 from remediator.services import VERSION
-from remediator.store import Transaction
+from remediator.transaction import Transaction
 from templates import BotTemplate
 
 LONGEST_WAIT = 600  # seconds

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from remediator.api import Api
 from remediator.errors import RequestError
 from remediator.guard import BearerToken
-from remediator.openapi import OPERATIONS, Operation, document
+from remediator.openapi import OPERATIONS, document
+from remediator.operation import Operation
 from remediator.services import run_services
 from remediator.settings import Settings
 

@@ -8,24 +8,14 @@ from starlette.responses import JSONResponse, Response
 from remediator import views
 from remediator.errors import RequestError
 from remediator.explain import explain
+from remediator.handlers import Handlers, actor_of, unknown
 from remediator.model import Run
 from remediator.requests import HoldRequest, SpokenRequest, read_body
-from remediator.services import Services
-from remediator.store import Transaction
-
-
-def actor_of(request: Request) -> str:
-    return f"api:{request.client.host if request.client else 'unknown'}"
-
-
-def unknown(field: str, value: str, remedy: str) -> RequestError:
-    return RequestError(404, f"there is no {value[:80]!r}", field=field, remedy=remedy)
+from remediator.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Controls:
-    services: Services
-
+class Controls(Handlers):
     async def cancel(self, request: Request) -> Response:
         """End a recovery at its next step: what is being done is finished, nothing more is begun."""
         spoken = await read_body(request, SpokenRequest)

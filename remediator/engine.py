@@ -16,7 +16,8 @@ from remediator.lease import Lease, LeaseLostError
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
 from remediator.notify import Notifier
-from remediator.store import Store, Transaction
+from remediator.store import Store
+from remediator.transaction import Transaction
 from remediator.words import message
 
 log = structlog.get_logger()

@@ -7,7 +7,8 @@ import structlog
 from remediator.alerts import Alert, Ignore, Join, Start, Webhook, decide
 from remediator.metrics import Metrics
 from remediator.model import Bot, Run, StoredAlert
-from remediator.store import Store, Transaction
+from remediator.store import Store
+from remediator.transaction import Transaction
 from remediator.words import truncated
 
 log = structlog.get_logger()

@@ -1,50 +1,33 @@
 """Every call, once: the routes are made from this table, and so is `/openapi.json`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from remediator import views
 from remediator.alerts import Webhook
 from remediator.api import Api
+from remediator.operation import ANY, TEXT, Operation
 from remediator.requests import DeployRequest, HoldRequest, RecoverRequest, SpokenRequest
 from remediator.services import VERSION
 
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """`access`: who may call without the token. `answers`: status → (what it means, its shape)."""
-
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    handler: str
-    answers: Mapping[int, tuple[str, Any]]
-    access: Literal["token", "open", "metrics"] = "token"
-    body: type[BaseModel] | None = None
-    query: Mapping[str, str] = field(default_factory=dict)  # name → meaning
-
-
-_TEXT: Final = str
-_ANY: Final = dict[str, Any]
-
 _OF_A_RUN: Final = {
-    404: ("Unknown recovery.", _ANY),
-    409: ("It has ended, or does not wait for this.", _ANY),
+    404: ("Unknown recovery.", ANY),
+    409: ("It has ended, or does not wait for this.", ANY),
 }
 
 OPERATIONS: Final = (
-    Operation("GET", "/health", "health", {200: ("It works.", _ANY)}, access="open"),
-    Operation("GET", "/dashboard", "dashboard", {200: ("All there is to know.", _ANY)}),
+    Operation("GET", "/health", "health", {200: ("It works.", ANY)}, access="open"),
+    Operation("GET", "/dashboard", "dashboard", {200: ("All there is to know.", ANY)}),
     Operation(
         "POST",
         "/deploy",
         "deploy",
         {
             202: ("The deployment has begun.", views.DeploymentView),
-            409: ("There is a bot of that name.", _ANY),
-            502: ("AWS refused the token's parameter.", _ANY),
+            409: ("There is a bot of that name.", ANY),
+            502: ("AWS refused the token's parameter.", ANY),
         },
         body=DeployRequest,
     ),
@@ -52,7 +35,7 @@ OPERATIONS: Final = (
         "GET",
         "/deploy/{deployment_id}",
         "show_deployment",
-        {200: ("The deployment.", views.DeploymentView), 404: ("Unknown deployment.", _ANY)},
+        {200: ("The deployment.", views.DeploymentView), 404: ("Unknown deployment.", ANY)},
     ),
     # One path, as OpenAPI has it: templates that differ in a name alone are the same. Here it is the bot's …
     Operation(
@@ -62,8 +45,8 @@ OPERATIONS: Final = (
         {
             200: ("It has ended (only with `wait`).", views.RecoveryView),
             202: ("The recovery has begun.", views.RecoveryView),
-            404: ("Unknown bot.", _ANY),
-            409: ("The bot is in the hands of another run.", _ANY),
+            404: ("Unknown bot.", ANY),
+            409: ("The bot is in the hands of another run.", ANY),
         },
         body=RecoverRequest,
         query={"wait": "Answer when the recovery has ended, or after so many seconds (at most 600)."},
@@ -73,54 +56,54 @@ OPERATIONS: Final = (
         "GET",
         "/recover/{id}",
         "show_recovery",
-        {200: ("The recovery.", views.RecoveryView), 404: ("Unknown recovery.", _ANY)},
+        {200: ("The recovery.", views.RecoveryView), 404: ("Unknown recovery.", ANY)},
     ),
     Operation(
         "POST",
         "/recover/{id}/cancel",
         "cancel",
-        {202: ("It ends at its next step.", _ANY), **_OF_A_RUN},
+        {202: ("It ends at its next step.", ANY), **_OF_A_RUN},
         body=SpokenRequest,
     ),
     Operation(
         "POST",
         "/recover/{id}/approve",
         "approve",
-        {200: ("The tier goes on.", _ANY), **_OF_A_RUN},
+        {200: ("The tier goes on.", ANY), **_OF_A_RUN},
         body=SpokenRequest,
     ),
     Operation(
         "POST",
         "/recover/{id}/deny",
         "deny",
-        {200: ("The bot is left to people.", _ANY), **_OF_A_RUN},
+        {200: ("The bot is left to people.", ANY), **_OF_A_RUN},
         body=SpokenRequest,
     ),
     Operation(
         "GET",
         "/bots/{bot}/explain",
         "explain",
-        {200: ("The bot's story (JSON where it is asked for).", _TEXT), 404: ("Unknown bot.", _ANY)},
+        {200: ("The bot's story (JSON where it is asked for).", TEXT), 404: ("Unknown bot.", ANY)},
     ),
     Operation(
         "DELETE",
         "/bots/{bot}/quarantine",
         "clear_quarantine",
         {
-            200: ("It is recovered automatically again.", _ANY),
-            404: ("Unknown bot.", _ANY),
-            409: ("It is not in quarantine.", _ANY),
+            200: ("It is recovered automatically again.", ANY),
+            404: ("Unknown bot.", ANY),
+            409: ("It is not in quarantine.", ANY),
         },
     ),
     Operation("GET", "/holds", "list_holds", {200: ("Pauses and windows.", list[dict[str, Any]])}),
-    Operation("POST", "/holds", "add_hold", {201: ("It holds.", _ANY)}, body=HoldRequest),
+    Operation("POST", "/holds", "add_hold", {201: ("It holds.", ANY)}, body=HoldRequest),
     Operation(
         "DELETE",
         "/holds/{id}",
         "lift_hold",
-        {200: ("Recovery goes on.", _ANY), 404: ("Unknown hold.", _ANY)},
+        {200: ("Recovery goes on.", ANY), 404: ("Unknown hold.", ANY)},
     ),
-    Operation("POST", "/alerts", "alerts", {200: ("The alerts are on disk.", _ANY)}, body=Webhook),
+    Operation("POST", "/alerts", "alerts", {200: ("The alerts are on disk.", ANY)}, body=Webhook),
     Operation(
         "GET",
         "/audit",
@@ -133,9 +116,9 @@ OPERATIONS: Final = (
         },
     ),
     Operation("GET", "/sd", "service_discovery", {200: ("http_sd.", list[dict[str, Any]])}, access="metrics"),
-    Operation("GET", "/metrics", "metrics", {200: ("Prometheus's text format.", _TEXT)}, access="metrics"),
-    Operation("GET", "/-/healthy", "healthy", {200: ("The process serves.", _TEXT)}, access="open"),
-    Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", _TEXT)}, access="open"),
+    Operation("GET", "/metrics", "metrics", {200: ("Prometheus's text format.", TEXT)}, access="metrics"),
+    Operation("GET", "/-/healthy", "healthy", {200: ("The process serves.", TEXT)}, access="open"),
+    Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", TEXT)}, access="open"),
 )
 
 _COMMON: Final = {
@@ -171,7 +154,7 @@ def _operation(one: Operation) -> dict[str, Any]:
         str(status): {"description": text, "content": _content(shape)}
         for status, (text, shape) in answers.items()
     } | {
-        str(status): {"description": text, "content": _content(_ANY)}
+        str(status): {"description": text, "content": _content(ANY)}
         for status, text in refusals.items()
         if status not in answers
     }
@@ -199,7 +182,7 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
 
 
 def _content(shape: Any) -> dict[str, Any]:
-    if shape is _TEXT:
+    if shape is TEXT:
         return {"text/plain": {"schema": {"type": "string"}}}
     schema = TypeAdapter(shape).json_schema(by_alias=True, ref_template="#/$defs/{model}")
     return {"application/json": {"schema": _inlined(schema, schema.pop("$defs", {}))}}

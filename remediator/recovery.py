@@ -20,7 +20,8 @@ from remediator.modes import mode_for
 from remediator.prober import Look
 from remediator.settings import Settings
 from remediator.sight import Sight
-from remediator.store import Store, Transaction
+from remediator.store import Store
+from remediator.transaction import Transaction
 from remediator.words import approval_wanted, blindness
 
 log = structlog.get_logger()

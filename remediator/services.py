@@ -12,9 +12,10 @@ import aiohttp
 from exporter.probe import open_session
 from remediator.actions import Hands
 from remediator.answers import Answers
-from remediator.deploy import Deployment, Launcher
+from remediator.deploy import Deployment
 from remediator.ec2 import Aws
 from remediator.engine import Engine, Runner
+from remediator.launch import Launcher
 from remediator.metrics import Metrics
 from remediator.model import RunKind
 from remediator.notify import Notifier, Telegram

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from remediator.model import AuditEntry
-from remediator.store import chained
+from remediator.transaction import chained
 
 
 def faults(entries: Iterable[AuditEntry], head: str) -> list[str]:

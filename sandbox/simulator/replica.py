@@ -16,9 +16,10 @@ from starlette.requests import Request
 
 from remediator.actions import Hands
 from remediator.api import Api
-from remediator.deploy import Deployment, Launcher
+from remediator.deploy import Deployment
 from remediator.engine import Runner
 from remediator.errors import RequestError
+from remediator.launch import Launcher
 from remediator.model import RunKind
 from remediator.notify import Notifier
 from remediator.observer import InstanceObserver

@@ -6,7 +6,7 @@ from functools import cache
 from random import Random
 from typing import Any, Final
 
-from remediator.deploy import render
+from remediator.configuration import render
 from remediator.metrics import Metrics
 from remediator.model import Bot
 from remediator.settings import read_settings

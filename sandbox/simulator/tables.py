@@ -19,7 +19,7 @@ from remediator.model import (
     StoredAlert,
     StoredVerdict,
 )
-from remediator.store import ENGINE, OWN_GRACE, Transaction, chained
+from remediator.transaction import ENGINE, OWN_GRACE, Transaction, chained
 
 Episode = tuple[str, float]
 

@@ -24,7 +24,8 @@ from remediator.engine import Engine
 from remediator.intake import take_in
 from remediator.model import Run, Step
 from remediator.services import Services, run_services
-from remediator.store import Store, Transaction
+from remediator.store import Store
+from remediator.transaction import Transaction
 from sandbox.waiting import wait_until
 from tests.remediator.conftest import World, firing, settings_for, webhook
 

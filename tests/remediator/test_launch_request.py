@@ -11,7 +11,8 @@ import yaml
 
 import templates
 from remediator.cloudinit import USER_DATA_LIMIT, user_data
-from remediator.deploy import launch_request, render
+from remediator.configuration import render
+from remediator.launch import launch_request
 from remediator.model import Bot
 from remediator.settings import Settings, read_settings
 

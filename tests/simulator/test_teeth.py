@@ -11,11 +11,11 @@ from remediator import gates, intake, ladder, recovery
 from remediator.actions import ACTIONS, TierAction
 from remediator.alerts import Start
 from remediator.alerts import decide as decide_
-from remediator.deploy import Launcher
 from remediator.engine import Engine
 from remediator.gates import Situation, Verdict
 from remediator.journal import Effect, Journal, Outcome
 from remediator.ladder import Attempt, Move, Try
+from remediator.launch import Launcher
 from remediator.lease import Lease
 from remediator.model import Tier
 from sandbox.simulator.simulate import check
