@@ -136,11 +136,15 @@ async def test_asked_to_stop_in_the_middle_it_exits_with_zero_and_goes_on_later(
         assert (await remediator.api.until_ended(f"/recover/{first}"))["reason"] == "restart cured it"
         assert (await remediator.api.until_ended(f"/recover/{second}"))["status"] == "unneeded"
         assert await world.actions(ill) == ["run", "restart"]
+        await wait_until(lambda: said(telegram, "is healthy again"), what="the message")
         log = remediator.log()
         assert "Traceback" not in log
         assert "bot-secret" not in log
         assert "api-token" not in log
-        assert any("is healthy again" in message.text for message in telegram.messages)
+
+
+async def said(telegram: Telegram, words: str) -> bool:
+    return any(words in message.text for message in telegram.messages)
 
 
 async def test_the_second_process_is_refused_while_the_first_lives(
