@@ -31,7 +31,8 @@ from remediator.requests import (
 )
 from remediator.services import VERSION
 from remediator.transaction import Transaction
-from templates import BotTemplate
+from remediator.versions import record
+from templates import BotTemplate, OverrideError
 
 LONGEST_WAIT = 600  # seconds
 
@@ -65,7 +66,7 @@ class Api(Controls):
         services = self.services
         run_id = "dep-" + secrets.token_hex(8)
         async with services.store.write() as tx:
-            run = await self._reserve(tx, asked, template, run_id)
+            run = await self._reserve(tx, asked, template, run_id, actor_of(request))
             await tx.audit(
                 "deploy.asked", bot=run.bot, run_id=run.id, actor=actor_of(request), template=template.name
             )
@@ -107,7 +108,7 @@ class Api(Controls):
             ) from None
 
     async def _reserve(
-        self, tx: Transaction, asked: DeployRequest, template: BotTemplate, run_id: str
+        self, tx: Transaction, asked: DeployRequest, template: BotTemplate, run_id: str, actor: str
     ) -> Run:
         """The name, and the run: on disk before anything is done in AWS."""
         if await tx.bot(asked.bot_name) is not None:
@@ -117,7 +118,20 @@ class Api(Controls):
                 field="botName",
                 remedy="choose another name, or POST /recover/{botId} with method redeploy to renew it",
             )
-        config, config_sha = render(asked.bot_name, asked.environment, template)
+        try:
+            config, config_sha = render(asked.bot_name, asked.environment, template, asked.overrides)
+        except OverrideError as error:
+            raise RequestError(422, error.problem, field=error.field, remedy=error.remedy) from None
+        version = await record(
+            tx,
+            asked.bot_name,
+            config,
+            config_sha,
+            actor=actor,
+            reason=f"deployed as {template.name}",
+            origin="deploy",
+            overrides=asked.overrides,
+        )
         await tx.add_bot(
             Bot(
                 name=asked.bot_name,
@@ -125,8 +139,8 @@ class Api(Controls):
                 environment=asked.environment,
                 state="deploying",
                 address="",
-                health_path=template.probe.health_path,
-                mesh_path=template.probe.mesh_path,
+                health_path=config["probe"]["health_path"],
+                mesh_path=config["probe"]["mesh_path"],
                 instance_id="",
                 config=config,
                 config_sha=config_sha,
@@ -138,6 +152,8 @@ class Api(Controls):
                 attempts_from=0,
                 created_at=tx.now,
                 updated_at=tx.now,
+                overrides=asked.overrides,
+                version=version,
             )
         )
         run = Run(run_id, "deploy", asked.bot_name, "manual", "", "running", "under way", "", tx.now, None)

@@ -1,13 +1,13 @@
 """What the store gives out: one frozen value a row."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from exporter.targets import Target
 
 Tier = Literal["restart", "reboot", "redeploy"]
-RunKind = Literal["recover", "deploy"]
+RunKind = Literal["recover", "deploy", "redeploy"]
 StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed", "shadowed"]
 
 
@@ -31,6 +31,11 @@ class Bot:
     attempts_from: float
     created_at: float
     updated_at: float
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # of its template's fields, as it runs now
+    version: int = 0  # of `config`; 0: it has none of its own yet
+    standby_instance_id: str = ""  # the instance before this one, stopped, during the rollback window
+    standby_until: float | None = None  # then it is terminated
+    allocation_id: str = ""  # of its Elastic IP, if it has one
 
     def target(self, address: str = "") -> Target:
         """How to probe it, at its registered address or at another."""
@@ -43,6 +48,25 @@ class Bot:
             environment=self.environment,
             instance_id=self.instance_id,
         )
+
+
+Origin = Literal["deploy", "change", "rollback", "redeploy", "adopt"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One configuration of a bot, for good. `diff`: {"path", "from", "to"} against the version before it."""
+
+    bot: str
+    version: int  # 1, 2, … of the bot; no number is used twice
+    config: Mapping[str, Any]
+    config_sha: str
+    overrides: Mapping[str, Any]
+    at: float
+    actor: str
+    reason: str
+    origin: Origin
+    diff: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

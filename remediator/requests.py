@@ -41,6 +41,7 @@ class DeployRequest(_Body):
     bot_type: str = Field(examples=["support"])
     telegram_token: Annotated[SecretStr, AfterValidator(_token)] = Field(examples=["bot_token_here"])
     environment: Literal["production", "staging", "development"]
+    overrides: dict[str, Any] = Field({}, description="fields of the template that differ for this bot")
 
 
 class RecoverRequest(_Body):

@@ -32,13 +32,34 @@ bots = Table(
     Column("attempts_from", Float, nullable=False, server_default="0"),  # earlier ones no longer count
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("overrides", JSON, nullable=False, server_default="{}"),  # of the template's fields, as it runs
+    Column("version", Integer, nullable=False, server_default="0"),  # of config
+    Column("standby_instance_id", String(32), nullable=False, server_default=""),  # stopped, to go back to
+    Column("standby_until", Float),  # when it is terminated
+    Column("allocation_id", String(32), nullable=False, server_default=""),  # of its Elastic IP
+)
+
+# Every configuration a bot ever had. Kept when the bot goes, so that no number is used twice.
+config_versions = Table(
+    "config_versions",
+    metadata,
+    Column("bot", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("config", JSON, nullable=False),
+    Column("config_sha", String(64), nullable=False),
+    Column("overrides", JSON, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", String(16), nullable=False),  # deploy, change, rollback, redeploy, adopt
+    Column("diff", JSON, nullable=False),  # [{path, from, to}] against the version before
 )
 
 runs = Table(
     "runs",
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("kind", String(16), nullable=False),  # recover, deploy
+    Column("kind", String(16), nullable=False),  # recover, deploy, redeploy, …
     Column("bot", String(63), nullable=False),
     Column("trigger", String(16), nullable=False),  # alert, manual
     Column("method", String(16), nullable=False),  # the tier it starts at; empty for a deploy
@@ -137,6 +158,32 @@ approvals = Table(
     Column("expires_at", Float, nullable=False),
     Column("decision", String(8), nullable=False),  # empty while nobody has spoken; yes, no
     Column("actor", String(255), nullable=False),
+)
+
+# A rolling update, and the bots in it in the order they are redeployed.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("status", String(16), nullable=False),  # running, paused, stopped, cancelled, completed
+    Column("why", Text, nullable=False),  # what it is at, what holds it, or how it came to its status
+    Column("reason", Text, nullable=False),  # why it was asked for
+    Column("actor", String(255), nullable=False),
+    Column("selection", JSON, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("max_unavailable", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+)
+
+rollout_members = Table(
+    "rollout_members",
+    metadata,
+    Column("rollout_id", String(64), ForeignKey("rollouts.id"), primary_key=True),
+    Column("bot", String(63), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("run_id", String(64)),  # its redeploy, once that was begun
+    Column("skipped", Text, nullable=False, server_default=""),  # why it is left out
 )
 
 # The few facts that all replicas share: since when a storm, how far Telegram's updates were read.

@@ -20,6 +20,7 @@ from remediator.model import (
     Approval,
     AuditEntry,
     Bot,
+    ConfigVersion,
     Hold,
     Notification,
     Run,
@@ -32,6 +33,7 @@ from remediator.schema import (
     approvals,
     audit,
     bots,
+    config_versions,
     facts,
     holds,
     notifications,
@@ -112,6 +114,24 @@ class Transaction:
 
     async def remove_bot(self, name: str) -> None:
         await self.execute(bots.delete().where(bots.c.name == name))
+
+    # configurations of a bot
+
+    async def versions(self, bot: str) -> list[ConfigVersion]:
+        """Oldest first."""
+        of_bot = select(config_versions).where(config_versions.c.bot == bot)
+        return await self.all(ConfigVersion, of_bot.order_by(config_versions.c.version))
+
+    async def version(self, bot: str, number: int | None = None) -> ConfigVersion | None:
+        """That one, or the newest."""
+        of_bot = select(config_versions).where(config_versions.c.bot == bot)
+        if number is not None:
+            of_bot = of_bot.where(config_versions.c.version == number)
+        newest = of_bot.order_by(config_versions.c.version.desc()).limit(1)
+        return await self.one(ConfigVersion, newest)
+
+    async def add_version(self, version: ConfigVersion) -> None:
+        await self.execute(insert(config_versions).values(asdict(version)))
 
     # runs
 

@@ -1,5 +1,6 @@
 """Bot types: versioned YAML beside the schema that loads it."""
 
+from templates.overrides import OVERRIDABLE, OverrideError, overridden
 from templates.schema import (
     BUNDLED,
     ENVIRONMENTS,
@@ -14,10 +15,13 @@ from templates.schema import (
 __all__ = [
     "BUNDLED",
     "ENVIRONMENTS",
+    "OVERRIDABLE",
     "BotTemplate",
     "Environment",
+    "OverrideError",
     "ProbeTemplate",
     "TemplateError",
     "Templates",
     "load",
+    "overridden",
 ]

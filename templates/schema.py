@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from templates.facts import INSTANCE_MEMORY_GIB
 
 BUNDLED: Final = Path(__file__).parent
 
 Environment = Literal["production", "staging", "development"]
-
-# GiB of memory; instance sizes the seed's bots use. https://aws.amazon.com/ec2/instance-types/t3/
-INSTANCE_MEMORY_GIB: Final[Mapping[str, int]] = {
-    "t3.micro": 1,
-    "t3.small": 2,
-    "t3.medium": 4,
-    "t3.large": 8,
-    "t3.xlarge": 16,
-    "t3.2xlarge": 32,
-}
 
 
 class TemplateError(ValueError):
@@ -33,14 +33,14 @@ class TemplateError(ValueError):
 
 def _absolute(path: str) -> str:
     if not re.fullmatch(r"/[^\s?#]*", path):
-        raise ValueError(f"must be an absolute path such as /health, not {path!r}")
+        raise ValueError("must be an absolute path such as /health")
     return path
 
 
 def _matching(pattern: str, example: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"must look like {example}, not {value!r}")
+            raise ValueError(f"must look like {example}")
         return value
 
     return AfterValidator(check)
@@ -50,7 +50,10 @@ UrlPath = Annotated[str, AfterValidator(_absolute)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Duration = Annotated[str, _matching(r"[1-9]\d*(s|m|h)", "30m")]
 Gigabytes = Annotated[str, _matching(r"[1-9]\d*GB", "4GB")]
-Model = Annotated[str, _matching(r"[a-z0-9-]+/[A-Za-z0-9._-]+", "anthropic/claude-sonnet-4-20250514")]
+Model = Annotated[
+    str, _matching(r"[a-z0-9-]{1,63}/[A-Za-z0-9._-]{1,100}", "anthropic/claude-sonnet-4-20250514")
+]
+Capability = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "customer-support")]
 TypeName = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "tool-builder")]
 
 
@@ -78,22 +81,28 @@ class BotTemplate(_Strict):
     storage: Gigabytes
     compaction: Literal["safeguard", "default"] = "safeguard"
     cooldown: Duration
-    capabilities: Annotated[list[str], Field(min_length=1)]
+    capabilities: Annotated[list[Capability], Field(min_length=1, max_length=32)]
     probe: ProbeTemplate = ProbeTemplate()
 
     @property
     def storage_gib(self) -> int:
         return int(self.storage.removesuffix("GB"))
 
-    @model_validator(mode="after")
-    def _instance_fits(self) -> "BotTemplate":
-        real = INSTANCE_MEMORY_GIB.get(self.instance_type)
-        if real is None:
-            known = ", ".join(INSTANCE_MEMORY_GIB)
-            raise ValueError(f"instance_type {self.instance_type!r} is not known; use one of {known}")
-        if int(self.memory.removesuffix("GB")) > real:
-            raise ValueError(f"memory {self.memory} is more than a {self.instance_type} has ({real}GB)")
-        return self
+    @field_validator("instance_type")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in INSTANCE_MEMORY_GIB:
+            raise ValueError(f"is not known; use one of {', '.join(INSTANCE_MEMORY_GIB)}")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _fits(cls, value: str, info: ValidationInfo) -> str:
+        kind = info.data.get("instance_type")
+        real = INSTANCE_MEMORY_GIB.get(str(kind))
+        if real is not None and int(value.removesuffix("GB")) > real:
+            raise ValueError(f"is more than a {kind} has ({real}GB)")
+        return value
 
 
 class TemplateFile(BaseModel):
@@ -103,16 +112,16 @@ class TemplateFile(BaseModel):
     overlays: Mapping[str, Mapping[str, Any]]
 
     def resolve(self, environment: str) -> BotTemplate:
-        return BotTemplate.model_validate(_merged(self.base, self.overlays.get(environment, {})))
+        return BotTemplate.model_validate(merged(self.base, self.overlays.get(environment, {})))
 
 
-def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """`overlay` over `base`: mappings are merged, everything else (lists too) is replaced."""
     out = dict(base)
     for key, value in overlay.items():
         below = out.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        out[key] = _merged(below, value) if both else value  # type: ignore[arg-type]  # narrowed by `both`
+        out[key] = merged(below, value) if both else value  # type: ignore[arg-type]  # narrowed by `both`
     return out
 
 

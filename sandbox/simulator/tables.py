@@ -12,6 +12,7 @@ from remediator.model import (
     Approval,
     AuditEntry,
     Bot,
+    ConfigVersion,
     Hold,
     Notification,
     Run,
@@ -29,6 +30,7 @@ class Tables:
     """Never changed in place: a transaction copies what it writes to, and a commit puts the copies here."""
 
     bots: Mapping[str, Bot] = field(default_factory=dict)
+    versions: Mapping[str, tuple[ConfigVersion, ...]] = field(default_factory=dict)  # oldest first
     runs: Mapping[str, Run] = field(default_factory=dict)
     active: Mapping[str, str] = field(default_factory=dict)  # bot → its unfinished run
     alerts: Mapping[Episode, StoredAlert] = field(default_factory=dict)
@@ -96,6 +98,21 @@ class MemoryTransaction(Transaction):
 
     async def remove_bot(self, name: str) -> None:
         self._drop("bots", name)
+
+    # configurations of a bot
+
+    async def versions(self, bot: str) -> list[ConfigVersion]:
+        return list(self.tables.versions.get(bot, ()))
+
+    async def version(self, bot: str, number: int | None = None) -> ConfigVersion | None:
+        found = [one for one in await self.versions(bot) if number in (None, one.version)]
+        return found[-1] if found else None
+
+    async def add_version(self, version: ConfigVersion) -> None:
+        kept = self.tables.versions.get(version.bot, ())
+        if version.version in [one.version for one in kept]:
+            raise IntegrityError("INSERT INTO config_versions", {}, Exception("it is there already"))
+        self._put("versions", version.bot, (*kept, version))
 
     # runs
 

@@ -1,0 +1,40 @@
+"""What one bot may have otherwise than its template."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from templates.schema import BotTemplate, merged
+
+FIXED: Final = ("name", "description")
+OVERRIDABLE: Final = tuple(name for name in BotTemplate.model_fields if name not in FIXED)
+
+
+class OverrideError(ValueError):
+    """An override cannot be used. Names the field; says no value, as it may be a misplaced secret."""
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{field}: {problem}; {remedy}")
+        self.field, self.problem, self.remedy = field, problem, remedy
+
+
+def overridden(template: BotTemplate, overrides: Mapping[str, Any]) -> BotTemplate:
+    """The template with these fields changed. Mappings are merged, all else (lists too) is replaced."""
+    for name in overrides:
+        if name not in OVERRIDABLE:
+            fixed = name in FIXED
+            problem = "belongs to the template" if fixed else "is no field of a template"
+            raise OverrideError(
+                f"overrides.{name[:64]}", problem, f"remove it; what may differ is {', '.join(OVERRIDABLE)}"
+            )
+    if not overrides:
+        return template
+    try:
+        return BotTemplate.model_validate(merged(template.model_dump(), overrides))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(["overrides", *map(str, first["loc"])])
+        problem = first["msg"].removeprefix("Value error, ")
+        remedy = f"correct it, or leave it out to have what {template.name} has"
+        raise OverrideError(field, problem, remedy) from None
