@@ -59,7 +59,7 @@ async def record(
         diff=changes,
     )
     await tx.add_version(made)
-    facts = {"version": made.version, "sha": config_sha, "origin": origin, "why": reason}
+    facts: dict[str, Any] = {"version": made.version, "sha": config_sha, "origin": origin, "why": reason}
     await tx.audit("config.recorded", bot=bot, actor=actor, **facts)
     return made.version
 
