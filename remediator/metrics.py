@@ -1,7 +1,7 @@
 """Every series the remediator exposes: name, type, labels, help text, once."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,7 +13,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 TIERS: Final = ("restart", "reboot", "redeploy")
 RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed")
@@ -28,6 +29,8 @@ IGNORED: Final = (
     "already_handled",
     "malformed",
 )
+REFRESH_OUTCOMES: Final = ("refreshed", "failed")
+SCALING_OUTCOMES: Final = ("begun", "shadowed", "proposed", "refused")
 DURATION_BUCKETS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800)
 
 
@@ -98,6 +101,81 @@ NOTIFICATIONS = Series(
 )
 BUILD_INFO = Series("bot_remediator_build_info", "gauge", "1, with the version.", ("version", "python"))
 
+# What it costs, from the price table and the usage that bots report. What has no known price has no series.
+COST = Series(
+    "bot_cost_usd_per_hour",
+    "gauge",
+    "What the bot costs an hour, by component: instance, volume, address, burst. Absent where unknown.",
+    ("bot", "component"),
+)
+COST_UNKNOWN = Series(
+    "bot_cost_unknown", "gauge", "1 while a component of the bot has no known price.", ("bot", "component")
+)
+MODEL_COST = Series(
+    "bot_model_cost_usd_total",
+    "counter",
+    "What the bot's requests to the model have cost, since they are counted.",
+    ("bot", "model"),
+)
+PRICES_DATE = Series(
+    "bot_cost_prices_timestamp_seconds",
+    "gauge",
+    "Date of the prices that costs are computed from.",
+    ("source",),
+)
+PRICE_REFRESHES = Series(
+    "bot_cost_price_refreshes_total", "counter", "Times the AWS pricing API was asked.", ("outcome",)
+)
+BUDGET = Series("bot_budget_usd", "gauge", "What may be spent in a month.", ("scope", "name"))
+BUDGET_SPENT = Series("bot_budget_spent_usd", "gauge", "What was spent this month.", ("scope", "name"))
+BUDGET_PROJECTED = Series(
+    "bot_budget_projected_usd",
+    "gauge",
+    "What will have been spent at the end of the month, at today's rate.",
+    ("scope", "name"),
+)
+SAVING = Series(
+    "bot_recommendation_monthly_saving_usd",
+    "gauge",
+    "What following the recommendation would save a month; negative where it costs more.",
+    ("bot", "kind"),
+)
+
+# Scaling of groups of bots: a template in an environment.
+SCALING_BOTS = Series(
+    "bot_scaling_bots", "gauge", "Bots of a group that scales.", ("template", "environment")
+)
+SCALING_CAPACITY = Series(
+    "bot_scaling_capacity_ratio",
+    "gauge",
+    "The lesser of the group's healthy share and what is left of its capacity.",
+    ("template", "environment"),
+)
+SCALING_TARGET = Series(
+    "bot_scaling_target_ratio", "gauge", "Capacity below which the group grows.", ("template", "environment")
+)
+SCALINGS = Series(
+    "bot_scalings_total",
+    "counter",
+    "Decisions to scale, by what became of them.",
+    ("direction", "outcome"),
+)
+
+COST_SERIES: Final = (
+    COST,
+    COST_UNKNOWN,
+    MODEL_COST,
+    PRICES_DATE,
+    BUDGET,
+    BUDGET_SPENT,
+    BUDGET_PROJECTED,
+    SAVING,
+    SCALING_BOTS,
+    SCALING_CAPACITY,
+    SCALING_TARGET,
+)
+"""As the cost service last saw them in the store."""
+
 SERIES: Final = (
     RUNS,
     ATTEMPTS,
@@ -115,7 +193,14 @@ SERIES: Final = (
     MANAGED,
     NOTIFICATIONS,
     BUILD_INFO,
+    PRICE_REFRESHES,
+    SCALINGS,
+    *COST_SERIES,
 )
+
+
+Samples = Sequence[tuple[tuple[str, ...], float]]
+"""Values of labels, and the value."""
 
 
 def _counter(series: Series, registry: CollectorRegistry) -> Counter:
@@ -132,6 +217,27 @@ def family(series: Series, samples: Iterable[tuple[str, ...]]) -> GaugeMetricFam
     for labels in samples:
         made.add_metric(labels, 1)
     return made
+
+
+class Shown(Collector):
+    """Series that are as they were last told, all at once: what is no longer told is gone from a scrape."""
+
+    def __init__(self, series: Sequence[Series], registry: CollectorRegistry) -> None:
+        self._series = series
+        self._samples: Mapping[Series, Samples] = {}
+        registry.register(self)
+
+    def show(self, samples: Mapping[Series, Samples]) -> None:
+        self._samples = samples
+
+    def collect(self) -> Iterator[Metric]:
+        for one in self._series:
+            made = (CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily)(
+                one.name, one.help, labels=one.labels
+            )
+            for labels, value in self._samples.get(one, ()):
+                made.add_metric(labels, value)
+            yield made
 
 
 class Metrics:
@@ -154,6 +260,9 @@ class Metrics:
         self.ignored = _counter(ALERTS_IGNORED, registry)
         self.truncated = _counter(ALERTS_TRUNCATED, registry)
         self.notifications = _counter(NOTIFICATIONS, registry)
+        self.price_refreshes = _counter(PRICE_REFRESHES, registry)
+        self.scalings = _counter(SCALINGS, registry)
+        self.cost = Shown(COST_SERIES, registry)
         _gauge(BUILD_INFO, registry).labels(version, platform.python_version()).set(1)
         self._start_at_zero()
 
@@ -174,3 +283,8 @@ class Metrics:
             self.alerts.labels(status)
         for outcome in ("sent", "failed"):
             self.notifications.labels("telegram", outcome)
+        for outcome in REFRESH_OUTCOMES:
+            self.price_refreshes.labels(outcome)
+        for direction in ("out", "in"):
+            for outcome in SCALING_OUTCOMES:
+                self.scalings.labels(direction, outcome)
