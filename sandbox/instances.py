@@ -1,4 +1,8 @@
-"""EC2's semantics that moto lacks: an instance takes time to boot, has states, and a client token names one.
+"""EC2's semantics that moto lacks: an instance takes time to boot and to stop, has states, and a client token
+names one; a snapshot is pending for a while.
+
+An instance that is told to stop is `stopping` for the cloud's boot time, and its bot lives until it is
+`stopped`. Started again it is `pending`, with the id and the addresses it had, and its bot has a new boot_id.
 
 `install` puts them into moto itself, which constructs, describes and serializes everything.
 """
@@ -11,23 +15,26 @@ import re
 import threading
 from typing import Any
 
+import moto.ec2.models.elastic_block_store as moto_volumes
 import moto.ec2.models.instances as moto_instances
 import moto.ec2.utils as moto_utils
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.models.instances import Instance, InstanceState
 from werkzeug import Response
 
 from sandbox.machines import Machines
 from sandbox.protocol import AwsError, Call, Forward
 
-PENDING, RUNNING, STOPPED = ("pending", 0), ("running", 16), ("stopped", 80)
+PENDING, RUNNING, STOPPING, STOPPED = ("pending", 0), ("running", 16), ("stopping", 64), ("stopped", 80)
 
 
 def install(machines: Machines) -> None:
     """Make moto's instances boot machines of ours, and let DescribeInstances filter by client token."""
     vars(moto_instances)["Instance"] = instance_class(machines)  # the name that run_instances looks up
+    vars(moto_volumes)["Snapshot"] = snapshot_class(machines.boot_seconds)
     moto_utils.filter_dict_attribute_mapping["client-token"] = "client_token"
 
 
@@ -53,12 +60,21 @@ def instance_class(machines: Machines) -> type[Instance]:
             return previous
 
         def stop(self) -> InstanceState:
-            if not self._must_be("stopped", RUNNING, no_op=(STOPPED,)):
+            if not self._must_be("stopped", RUNNING, no_op=(STOPPING, STOPPED)):
                 return copy.copy(self._state)
             self._effect("stop")
-            self.machine.halt()
-            previous: InstanceState = super().stop()
+            previous = copy.copy(self._state)
+            self._state = InstanceState(*STOPPING)
+            timer = threading.Timer(machines.boot_seconds, self._stopped)
+            timer.daemon = True
+            timer.start()
             return previous
+
+        def _stopped(self) -> None:
+            if self.state == "stopping":  # it may have been terminated meanwhile
+                self.machine.halt()
+                super().stop()
+                self.show_address()
 
         def reboot(self) -> None:
             self._must_be("rebooted", RUNNING)
@@ -71,14 +87,24 @@ def instance_class(machines: Machines) -> type[Instance]:
                 return copy.copy(self._state)
             self._effect("terminate")
             self.machine.halt()
+            for address in self.ec2_backend.addresses:
+                if address.instance is self:
+                    self.ec2_backend.disassociate_address(association_id=address.association_id)
             previous: InstanceState = super().terminate()
             return previous
 
+        def show_address(self) -> None:
+            """Its public address: the Elastic IP, else its own, and none while it is off."""
+            elastic = [one.public_ip for one in self.ec2_backend.addresses if one.instance is self]
+            own = self.machine.address if self.state in ("pending", "running", "stopping") else None
+            self.nics[0].public_ip = elastic[0] if elastic else own
+
         def _power_on(self, action: str) -> None:
             nic = self.nics[0]
-            nic.private_ip_address = nic.public_ip = self.machine.address
+            nic.private_ip_address = self.machine.address
             nic.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": self.machine.address}]
             self._state = InstanceState(*PENDING)
+            self.show_address()
             self._effect(action)
             self.machine.power_on("redeploy" if action == "run" else "reboot", self._booted)
 
@@ -102,6 +128,23 @@ def instance_class(machines: Machines) -> type[Instance]:
             return True
 
     return BootingInstance
+
+
+def snapshot_class(seconds: float) -> type[Snapshot]:
+    class PendingSnapshot(Snapshot):
+        """Pending for some seconds, as a real one is for minutes; its id is known at once."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.status = "pending"
+            timer = threading.Timer(seconds, self._complete)
+            timer.daemon = True
+            timer.start()
+
+        def _complete(self) -> None:
+            self.status = "completed"
+
+    return PendingSnapshot
 
 
 class ClientTokens:

@@ -11,6 +11,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from sandbox.addresses import ElasticIPs
 from sandbox.control import PREFIX, Control
 from sandbox.instances import ClientTokens, install
 from sandbox.machines import Machines
@@ -28,11 +29,16 @@ def create_app(machines: Machines) -> Any:
     install(machines)
     api_faults = ApiFaults()
     commands = RunCommand(machines)
+    addresses = ElasticIPs()
     control = Control(machines, api_faults)
     aws = Protocol(
         DomainDispatcherApplication(create_backend_app),
         {
             ("ec2", "RunInstances"): ClientTokens().run_instances,
+            ("ec2", "TerminateInstances"): addresses.and_route,
+            ("ec2", "AssociateAddress"): addresses.associate,
+            ("ec2", "DisassociateAddress"): addresses.and_route,
+            ("ec2", "ReleaseAddress"): addresses.release,
             ("ssm", "GetParameter"): get_parameter,
             ("ssm", "SendCommand"): commands.send_command,
             ("ssm", "GetCommandInvocation"): commands.get_command_invocation,

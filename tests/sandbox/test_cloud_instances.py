@@ -87,6 +87,7 @@ async def test_a_pending_or_stopped_instance_cannot_be_rebooted(fleet: Fleet, bo
     pending = booting.run(booting.request("hasty"))
     stopped = (await fleet.launch()).instance_id
     fleet.ec2.stop_instances(InstanceIds=[stopped])
+    await fleet.until_state(stopped, "stopped")
     for ec2, instance_id in ((booting.ec2, pending), (fleet.ec2, stopped)):
         with pytest.raises(ClientError) as error:
             ec2.reboot_instances(InstanceIds=[instance_id])
@@ -103,7 +104,7 @@ async def test_an_unknown_instance_is_not_found(fleet: Fleet) -> None:
 async def test_stop_kills_the_bot_and_start_boots_it_again(fleet: Fleet) -> None:
     bot = await fleet.launch()
     fleet.ec2.stop_instances(InstanceIds=[bot.instance_id])
-    assert fleet.state(bot.instance_id) == "stopped"
+    await fleet.until_state(bot.instance_id, "stopped")
     assert (await fleet.bot(bot.bot)).pid is None
     fleet.ec2.start_instances(InstanceIds=[bot.instance_id])
     health = await fleet.until_well(bot.bot)

@@ -73,6 +73,7 @@ async def test_an_unknown_document_is_an_invalid_document(fleet: Fleet) -> None:
 async def test_an_instance_that_is_unknown_stopped_or_gone_takes_no_command(fleet: Fleet) -> None:
     gone, stopped = (await fleet.launch()).instance_id, (await fleet.launch()).instance_id
     fleet.ec2.stop_instances(InstanceIds=[stopped])
+    await fleet.until_state(stopped, "stopped")
     fleet.ec2.terminate_instances(InstanceIds=[gone])
     for instance_id in (stopped, gone, "i-00000000000000000"):
         with pytest.raises(ClientError) as error:
@@ -101,6 +102,7 @@ async def test_the_agent_is_online_once_booted_and_lost_while_stopped(fleet: Fle
     await fleet.until_state(instance_id, "running")
     await wait_until(lambda: online(fleet, instance_id))
     fleet.ec2.stop_instances(InstanceIds=[instance_id])
+    await fleet.until_state(instance_id, "stopped")
     assert ping(fleet, instance_id) == "ConnectionLost"
     fleet.ec2.terminate_instances(InstanceIds=[instance_id])
     assert ping(fleet, instance_id) is None
