@@ -20,6 +20,7 @@ COPY requirements-dev.lock ./
 RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock >backend.lock \
     && pip install --require-hashes --only-binary :all: --requirement backend.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY botctl botctl
 COPY exporter exporter
 COPY remediator remediator
 COPY templates templates

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("exporter", "remediator", "templates", "dashboards", "sandbox")
+ROOMS = ("botctl", "exporter", "remediator", "templates", "dashboards", "sandbox")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,6 @@ def test_every_module_and_data_file_is_in_the_wheel(wheel: set[str]) -> None:
 
 def test_the_commands_are_there_to_be_called(wheel: set[str]) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts.keys() == {"bot-exporter", "bot-remediator"}
+    assert scripts.keys() == {"bot-exporter", "bot-remediator", "botctl"}
     for entry in scripts.values():
         assert entry.partition(":")[0].replace(".", "/") + ".py" in wheel

@@ -1,0 +1,1 @@
+"""`botctl`: the remediator's HTTP API for people at a terminal."""
