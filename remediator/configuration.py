@@ -7,7 +7,17 @@ from copy import deepcopy
 from typing import Any, Final
 
 from templates import BotTemplate, overridden
+from templates.facts import (
+    IMAGE_GIB,
+    INSTANCE_MEMORY_GIB,
+    OPENCLAW_IDLE_MB,
+    ROOMY_GIB,
+    is_known_model,
+)
 
+PROBE_INTERVAL: Final = 60  # seconds between two probes of a bot, unless the exporter is told otherwise
+HEADROOM_MB: Final = 256  # that a bot should have beyond what it takes to idle
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _NONE: Final = object()
 
 
@@ -78,3 +88,69 @@ def readable(changes: Iterable[Mapping[str, Any]]) -> str:
 
 def _short(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, sort_keys=True)
+
+
+def warnings(config: Mapping[str, Any]) -> list[str]:
+    """What is allowed and likely a mistake, each with the field and what to do instead."""
+    return [
+        *_of_memory(config),
+        *_of_model(config),
+        *_of_times(config),
+        *_of_storage(config),
+        *_of_port(config),
+    ]
+
+
+def _of_memory(config: Mapping[str, Any]) -> Iterator[str]:
+    kind = str(config["instance_type"])
+    given = min(_gigabytes(config["memory"]), INSTANCE_MEMORY_GIB.get(kind, 1 << 10))
+    left = given * 1024 - OPENCLAW_IDLE_MB
+    if left < HEADROOM_MB:
+        yield (
+            f"memory: OpenClaw was measured at {OPENCLAW_IDLE_MB} MB idle, so {given} GB on a {kind} leave"
+            f" {left} MB to work in; a t3.small with memory 2GB is the smallest that does not run out"
+        )
+
+
+def _of_model(config: Mapping[str, Any]) -> Iterator[str]:
+    if not is_known_model(str(config["model"])):
+        yield (
+            f"model: {config['model']} is of no known family; if it is not misspelt, nothing is wrong,"
+            " but its costs may not be known"
+        )
+
+
+def _of_times(config: Mapping[str, Any]) -> Iterator[str]:
+    heartbeat, cooldown = _seconds(config["heartbeat"]), _seconds(config["cooldown"])
+    if heartbeat < PROBE_INTERVAL:
+        yield (
+            f"heartbeat: {config['heartbeat']} is shorter than the {PROBE_INTERVAL} s between two probes,"
+            " and each beat is a paid call of the model; minutes are usual"
+        )
+    if heartbeat < cooldown:
+        yield f"heartbeat: {config['heartbeat']} is shorter than the cooldown of {config['cooldown']}"
+
+
+def _of_storage(config: Mapping[str, Any]) -> Iterator[str]:
+    size = _gigabytes(config["storage"])
+    if size < IMAGE_GIB:
+        yield (
+            f"storage: EC2 will refuse {size} GB, as Ubuntu's image has {IMAGE_GIB} GB; use {ROOMY_GIB}GB"
+            " or more"
+        )
+    elif size < ROOMY_GIB:
+        yield f"storage: {size} GB are soon full of the system, Node and OpenClaw; use {ROOMY_GIB}GB or more"
+
+
+def _of_port(config: Mapping[str, Any]) -> Iterator[str]:
+    if config["probe"]["port"] < 1024:
+        yield f"probe.port: the bot is not root, so it cannot listen on {config['probe']['port']}; use 18790"
+
+
+def _gigabytes(size: object) -> int:
+    return int(str(size).removesuffix("GB"))
+
+
+def _seconds(duration: object) -> int:
+    text = str(duration)
+    return int(text[:-1]) * _SECONDS[text[-1]]
