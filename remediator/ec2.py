@@ -21,6 +21,7 @@ from botocore.exceptions import (
 )
 
 MANAGED: Final = "bot-orchestrator:managed"
+BOT_TAG: Final = "bot-orchestrator:bot"
 RESTART_DOCUMENT: Final = "BotOrchestrator-RestartBot"
 RESTART_CONTENT: Final = {
     "schemaVersion": "2.2",
@@ -73,6 +74,14 @@ class Instance:
     tags: Mapping[str, str]
     reason: str = ""
     zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An Elastic IP."""
+
+    allocation_id: str
+    public_ip: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +269,92 @@ class Aws:
         output = (answer.get("StandardErrorContent") or answer.get("StandardOutputContent") or "").strip()
         return Command(command_id, answer["Status"], answer.get("ResponseCode", -1), output[:500])
 
+    # redeploying
+
+    async def stop(self, instance_id: str, guard: Guard) -> None:
+        """Ask for it; one that stops or is stopped already is no error."""
+
+        def stop() -> None:
+            guard()
+            self._ec2.stop_instances(InstanceIds=[instance_id])
+
+        await self._managed("StopInstances", instance_id)
+        await self._call("StopInstances", stop)
+
+    async def start(self, instance_id: str, guard: Guard) -> None:
+        """Ask for it; one that starts or runs already is no error."""
+
+        def start() -> None:
+            guard()
+            self._ec2.start_instances(InstanceIds=[instance_id])
+
+        await self._managed("StartInstances", instance_id)
+        await self._call("StartInstances", start)
+
+    async def give_token(self, bot: str, instance_id: str) -> None:
+        """Name the one instance that may use the bot's Telegram token; see remediator.handover."""
+        await self._call(
+            "PutParameter",
+            lambda: self._ssm.put_parameter(
+                Name=holder_parameter(bot), Value=instance_id, Type="String", Overwrite=True
+            ),
+        )
+
+    async def find_address(self, bot: str) -> Address | None:
+        """The bot's Elastic IP."""
+        ours: Any = [
+            {"Name": f"tag:{MANAGED}", "Values": ["true"]},
+            {"Name": f"tag:{BOT_TAG}", "Values": [bot]},
+        ]
+        answer = await self._call(
+            "DescribeAddresses", lambda: self._ec2.describe_addresses(Filters=ours)["Addresses"]
+        )
+        return Address(answer[0]["AllocationId"], answer[0]["PublicIp"]) if answer else None
+
+    async def allocate_address(self, bot: str, guard: Guard) -> Address:
+        """A new Elastic IP. There is no token to make a repeat harmless: look for one before."""
+        tags: Any = [{"Key": MANAGED, "Value": "true"}, {"Key": BOT_TAG, "Value": bot}]
+        tags.append({"Key": "Name", "Value": f"bot-{bot}"})
+
+        def allocate() -> Address:
+            guard()
+            made = self._ec2_once.allocate_address(
+                Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}]
+            )
+            return Address(made["AllocationId"], made["PublicIp"])
+
+        return await self._call("AllocateAddress", allocate)
+
+    async def associate_address(self, allocation_id: str, instance_id: str, guard: Guard) -> None:
+        """The address leads to that instance from now on, wherever it led before."""
+
+        def associate() -> None:
+            guard()
+            self._ec2.associate_address(
+                AllocationId=allocation_id, InstanceId=instance_id, AllowReassociation=True
+            )
+
+        await self._managed("AssociateAddress", instance_id)
+        await self._call("AssociateAddress", associate)
+
+    async def release_address(self, allocation_id: str, guard: Guard) -> None:
+        """Give it back; one that is gone already is no error."""
+
+        def release() -> None:
+            guard()
+            (found,) = self._ec2.describe_addresses(AllocationIds=[allocation_id])["Addresses"]
+            if not any(tag["Key"] == MANAGED for tag in found.get("Tags", [])):
+                raise AwsError("refused", "ReleaseAddress", "", f"{allocation_id} is not tagged as ours")
+            if "AssociationId" in found:
+                self._ec2.disassociate_address(AssociationId=found["AssociationId"])
+            self._ec2.release_address(AllocationId=allocation_id)
+
+        try:
+            await self._call("ReleaseAddress", release)
+        except AwsError as error:
+            if not error.code.startswith(("InvalidAllocationID", "InvalidAddressID")):
+                raise
+
     # the bot's secret: SSM Parameter Store, and nowhere else
 
     async def put_token(self, bot: str, token: str) -> None:
@@ -289,8 +384,13 @@ class Aws:
         return answer["Parameter"]["LastModifiedDate"].timestamp() >= since - 1
 
     async def delete_token(self, bot: str) -> None:
+        """And the name of who may use it, or the next bot of this name would stand by for ever."""
+        for name in (token_parameter(bot), holder_parameter(bot)):
+            await self._delete_parameter(name)
+
+    async def _delete_parameter(self, name: str) -> None:
         try:
-            await self._call("DeleteParameter", lambda: self._ssm.delete_parameter(Name=token_parameter(bot)))
+            await self._call("DeleteParameter", lambda: self._ssm.delete_parameter(Name=name))
         except AwsError as error:
             if error.code != "ParameterNotFound":
                 raise
@@ -298,6 +398,11 @@ class Aws:
 
 def token_parameter(bot: str) -> str:
     return f"/bots/{bot}/telegram-token"
+
+
+def holder_parameter(bot: str) -> str:
+    """Names the instance that may use the token."""
+    return f"/bots/{bot}/active"
 
 
 def _instance(raw: Any) -> Instance:

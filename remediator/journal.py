@@ -58,6 +58,7 @@ class Journal:
         *,
         request: Mapping[str, Any] | None = None,
         settle: Effect | None = None,
+        deadline: float = 0,
     ) -> Outcome:
         """The step's outcome, from before or from now. After a crash `settle` is asked, not `effect`."""
         begun = (await self.steps()).get(name)
@@ -69,9 +70,9 @@ class Journal:
             async with self.store.hold(self.lease) as tx:
                 await tx.intend(self.run.id, name, request or {})
                 await tx.audit("step.intended", bot=self.run.bot, run_id=self.run.id, step=name)
-            outcome = await self.attempt(effect, settle, request or {})
+            outcome = await self.attempt(effect, settle, request or {}, deadline=deadline)
         else:
-            outcome = await self.attempt(settle or effect, None, begun.request)
+            outcome = await self.attempt(settle or effect, None, begun.request, deadline=deadline)
         await self.finish(name, outcome, "done")
         return outcome
 

@@ -102,6 +102,14 @@ class Settings(BaseSettings):
     restart_timeout: Duration = Field(300, description="restart: how long the bot may take to be healthy")
     reboot_timeout: Duration = Field(300, description="reboot: the same")
     redeploy_timeout: Duration = Field(900, description="redeploy and deploy: launch to healthy")
+    activation: Duration = Field(
+        15, description="how long a bot that stands by may take to notice that the token is its own"
+    )
+    soak_window: Duration = Field(300, description="how long a redeployed bot must be well to be kept")
+    rollback_window: Duration = Field(
+        3600, description="how long the instance before is kept, stopped, after a redeploy"
+    )
+    elastic_ip: bool = Field(False, description="give each bot an Elastic IP, which moves with it")
     gate_interval: Duration = Field(15, description="how often a run that is held back asks again")
     stability_window: Duration = Field(30, description="how long a bot must stay healthy to be cured")
     storm_cooldown: Duration = Field(120, description="how long a fleet must be well before a storm is over")
