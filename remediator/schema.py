@@ -205,3 +205,90 @@ notifications = Table(
     Column("error", Text, nullable=False),
     Column("sent_at", Float),
 )
+
+# Prices as last fetched, by region; without a row those that are shipped hold.
+prices = Table(
+    "prices",
+    metadata,
+    Column("region", String(32), primary_key=True),
+    Column("as_of", String(32), nullable=False),  # the date that the list itself gives
+    Column("source", String(255), nullable=False),
+    Column("fetched_at", Float, nullable=False),
+    Column("items", JSON, nullable=False),
+)
+
+# What a component of a bot cost from when to when. A new row only where that changed.
+rates = Table(
+    "rates",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("bot", String(63), nullable=False, index=True),
+    Column("template", String(63), nullable=False),
+    Column("environment", String(32), nullable=False),
+    Column("component", String(16), nullable=False),  # instance, volume, address, burst
+    Column("since", Float, nullable=False),
+    Column("until", Float),  # none: still so
+    Column("usd_per_hour", Float),  # none: unknown
+)
+
+# What a bot's requests to a model have cost in a month (UTC, as 2026-11).
+model_spend = Table(
+    "model_spend",
+    metadata,
+    Column("bot", String(63), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("template", String(63), primary_key=True),
+    Column("environment", String(32), primary_key=True),
+    Column("usd", Float, nullable=False),
+    Column("requests", Float, nullable=False),
+    Column("unpriced", Float, nullable=False),  # requests of which the price is unknown
+    Column("input_tokens", Float, nullable=False),
+    Column("output_tokens", Float, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# How far a bot's usage was counted.
+usage_marks = Table(
+    "usage_marks",
+    metadata,
+    Column("bot", String(63), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("requests", Float, nullable=False),
+    Column("input_tokens", Float, nullable=False),
+    Column("output_tokens", Float, nullable=False),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("scope", String(16), primary_key=True),  # fleet, template, environment
+    Column("name", String(63), primary_key=True),  # of the template or environment; `all` for the fleet
+    Column("usd", Float, nullable=False),  # a month
+    Column("refuse", Boolean, nullable=False),  # deploys that would take it over
+    Column("reason", Text, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# Advice as it stands: what was said last keeps it from flapping.
+advice = Table(
+    "advice",
+    metadata,
+    Column("bot", String(63), primary_key=True),
+    Column("kind", String(16), primary_key=True),  # instance, model
+    Column("target", String(128), nullable=False),  # empty: stay as it is
+    Column("since", Float, nullable=False),  # that the target is this
+    Column("at", Float, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+# A group of bots that scales: since when it is short or calm, what was done last, what waits for a yes.
+scaling = Table(
+    "scaling",
+    metadata,
+    Column("template", String(63), primary_key=True),
+    Column("environment", String(32), primary_key=True),
+    Column("state", JSON, nullable=False),
+)
