@@ -31,6 +31,20 @@ def render(
     return config, hashed(config)
 
 
+def patched(overrides: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON merge patch (RFC 7396): mappings are merged, null removes, everything else replaces."""
+    out = dict(overrides)
+    for key, value in patch.items():
+        below = out.get(key)
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, Mapping):
+            out[key] = patched(below if isinstance(below, Mapping) else {}, value)
+        else:
+            out[key] = value
+    return {key: value for key, value in out.items() if value != {}}
+
+
 def canonical(config: Mapping[str, Any]) -> str:
     """The same text for the same content, whatever the order of its fields."""
     return json.dumps(config, sort_keys=True, separators=(",", ":"))

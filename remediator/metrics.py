@@ -161,6 +161,18 @@ SCALINGS = Series(
     ("direction", "outcome"),
 )
 
+CONFIG_VERSION = Series("bot_config_version", "gauge", "Number of the configuration the bot runs.", ("bot",))
+ROLLBACKS = Series("bot_config_rollbacks_total", "counter", "Rollbacks that people asked for.")
+DRIFT = Series(
+    "bot_config_drift",
+    "gauge",
+    "1 while this is otherwise than it was declared, as the observer last saw it.",
+    ("bot", "field"),
+)
+DRIFT_LOOKED = Series(
+    "bot_config_drift_last_look_timestamp_seconds", "gauge", "When the observer of drift last saw the fleet."
+)
+
 COST_SERIES: Final = (
     COST,
     COST_UNKNOWN,
@@ -195,6 +207,10 @@ SERIES: Final = (
     BUILD_INFO,
     PRICE_REFRESHES,
     SCALINGS,
+    CONFIG_VERSION,
+    ROLLBACKS,
+    DRIFT,
+    DRIFT_LOOKED,
     *COST_SERIES,
 )
 
@@ -260,6 +276,7 @@ class Metrics:
         self.ignored = _counter(ALERTS_IGNORED, registry)
         self.truncated = _counter(ALERTS_TRUNCATED, registry)
         self.notifications = _counter(NOTIFICATIONS, registry)
+        self.rollbacks = _counter(ROLLBACKS, registry)
         self.price_refreshes = _counter(PRICE_REFRESHES, registry)
         self.scalings = _counter(SCALINGS, registry)
         self.cost = Shown(COST_SERIES, registry)

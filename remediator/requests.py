@@ -6,7 +6,17 @@ In JSON the names are the seed's: botName, botType, telegramToken.
 import json
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
@@ -55,6 +65,38 @@ class SpokenRequest(_Body):
 
     by: Annotated[str, Field(max_length=100)] = ""
     reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class ConfigRequest(_Body):
+    """Merged into the bot's overrides, as JSON merge patch (RFC 7396) does it: null takes one back."""
+
+    overrides: dict[str, Any] = Field(examples=[{"heartbeat": "45m", "probe": {"mesh_path": "/ready"}}])
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    by: Annotated[str, Field(max_length=100)] = ""
+    apply: StrictBool = Field(False, description="redeploy the bot with it now")
+
+
+class RedeployRequest(_Body):
+    """Without `version`: the newest of the bot's configurations."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    by: Annotated[str, Field(max_length=100)] = ""
+    version: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class RollbackRequest(_Body):
+    """Without `version`: to the one before the one that runs."""
+
+    version: Annotated[StrictInt, Field(ge=1)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    by: Annotated[str, Field(max_length=100)] = ""
+
+
+class ReconcileRequest(_Body):
+    """A dry run, unless `apply` is true."""
+
+    apply: StrictBool = False
+    by: Annotated[str, Field(max_length=100)] = ""
 
 
 class HoldRequest(_Body):
