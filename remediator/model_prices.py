@@ -1,0 +1,93 @@
+"""What requests to a model cost, by genai-prices (offline). A model it does not know has an unknown price."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import genai_prices
+from genai_prices import Usage
+
+SOURCE: Final = f"genai-prices {genai_prices.__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a bot has reported when, since it started: monotonic until it starts again."""
+
+    at: float
+    requests: float
+    input_tokens: float
+    output_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Some requests of about the same size: `input_tokens` and `output_tokens` are of all of them."""
+
+    at: float
+    count: float
+    input_tokens: float
+    output_tokens: float
+
+
+def between(before: Counters | None, points: Iterable[Counters]) -> list[Requests]:
+    """The requests between two probes each, oldest first.
+
+    Counters that fall are those of a bot that started again: all they say is new, as in Prometheus's
+    `increase`. Without a `before`, the first point is where counting begins.
+    """
+    found = []
+    for point in points:
+        if before is None:
+            before = point
+            continue
+        if point.at <= before.at:
+            continue
+        fell = point.requests < before.requests
+        base = Counters(before.at, 0, 0, 0) if fell else before
+        count = point.requests - base.requests
+        read = max(0.0, point.input_tokens - base.input_tokens)
+        written = max(0.0, point.output_tokens - base.output_tokens)
+        if count > 0 or read > 0 or written > 0:
+            # Tokens may be reported a moment before the request that they belong to.
+            found.append(Requests(point.at, max(count, 1.0), read, written))
+        before = point
+    return found
+
+
+def priced(model: str, requests: Requests) -> float | None:
+    """US dollars; None where the price is unknown.
+
+    Long contexts cost more a token, so each request is priced, not the sum. Where one probe saw several, each
+    is taken to be their average: right unless they lie on both sides of a tier's limit.
+    """
+    count = max(requests.count, 1.0)
+    one = request_price(
+        model,
+        round(requests.input_tokens / count),
+        round(requests.output_tokens / count),
+        datetime.fromtimestamp(requests.at, UTC).strftime("%Y-%m-%d"),
+    )
+    return None if one is None else one * requests.count
+
+
+@lru_cache(maxsize=65536)
+def request_price(model: str, input_tokens: int, output_tokens: int, day: str) -> float | None:
+    """One request on that day (ISO 8601: prices change). `model` as templates have it: provider/name."""
+    provider, _, name = model.partition("/")
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    when = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
+    try:
+        found = genai_prices.calc_price(usage, name, provider_id=provider, genai_request_timestamp=when)
+    except (LookupError, ValueError):
+        return None
+    price = float(found.total_price)
+    # A list that says a request with tokens costs nothing knows no price for it.
+    return price if price > 0 or not (input_tokens or output_tokens) else None
+
+
+def aliased(model: str, aliases: Mapping[str, str]) -> str:
+    """The name under which its price is known, where a setting says one."""
+    return aliases.get(model, model)

@@ -1,0 +1,141 @@
+"""What AWS asks for what a bot is made of: a dated table a region. An unknown price is None, never 0."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+SHIPPED: Final = Path(__file__).with_name("prices.yaml")
+_USAGE: Final = {
+    "instance": "",
+    "gp3": "EBS:VolumeUsage.gp3",
+    "address": "PublicIPv4:InUseAddress",
+    "burst": "CPUCredits:t3",
+}
+STALE_AFTER: Final = 90 * 86400  # seconds from which a table is said to be old
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """US dollars. `as_of`: the date that the list itself gives (ISO 8601)."""
+
+    region: str
+    as_of: str = ""
+    source: str = "no price list of this region is known"
+    instance: Mapping[str, float] = field(default_factory=dict)  # an hour, by type
+    gp3: float | None = None  # a GiB and month
+    address: float | None = None  # a public IPv4 address an hour
+    burst: float | None = None  # a vCPU-hour of surplus credits
+
+    @property
+    def dated(self) -> float | None:
+        """The date as Unix seconds."""
+        try:
+            return datetime.fromisoformat(self.as_of).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            return None
+
+    def as_items(self) -> dict[str, Any]:
+        """What is kept in the database besides region, date and source."""
+        return {key: value for key, value in asdict(self).items() if key not in ("region", "as_of", "source")}
+
+
+def known(value: object) -> float | None:
+    """A price that can be believed: a finite number above 0. A free instance is a fault of the list."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        price = float(value)
+    except ValueError:
+        return None
+    return price if math.isfinite(price) and price > 0 else None
+
+
+def table(region: str, as_of: str, source: str, items: Mapping[str, Any]) -> PriceTable:
+    """A table of what was kept or shipped; what makes no sense in it is unknown."""
+    instances = {name: known(price) for name, price in (items.get("instance") or {}).items()}
+    return PriceTable(
+        region=region,
+        as_of=as_of,
+        source=source,
+        instance={name: price for name, price in instances.items() if price is not None},
+        gp3=known(items.get("gp3")),
+        address=known(items.get("address")),
+        burst=known(items.get("burst")),
+    )
+
+
+@cache
+def _shipped() -> Mapping[str, Any]:
+    read: Mapping[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    return read
+
+
+def shipped(region: str) -> PriceTable:
+    """What came with this version; without prices where the region is not in it."""
+    data = _shipped()
+    if region not in data["regions"]:
+        return PriceTable(region)
+    return table(region, data["as_of"], data["source"], data["regions"][region])
+
+
+def shipped_regions() -> list[str]:
+    return sorted(_shipped()["regions"])
+
+
+def newer(fetched: PriceTable, before: PriceTable) -> PriceTable:
+    """The fetched prices; what is missing among them keeps its last good price, and the source says so."""
+    single = {name: getattr(fetched, name) for name in ("gp3", "address", "burst")}
+    kept = [name for name, price in single.items() if price is None and getattr(before, name) is not None]
+    kept += [name for name in before.instance if name not in fetched.instance]
+    source = fetched.source
+    if kept:
+        source += f"; {', '.join(sorted(kept))}: {before.source} of {before.as_of}"
+    return PriceTable(
+        region=fetched.region,
+        as_of=fetched.as_of,
+        source=source[:255],
+        instance={**before.instance, **fetched.instance},
+        **{name: getattr(before, name) if price is None else price for name, price in single.items()},
+    )
+
+
+# the answers of the pricing API (GetProducts, format aws_v1): one JSON text a product
+
+
+def on_demand(product: str) -> tuple[Mapping[str, str], float | None, str]:
+    """A product's attributes, its price in US dollars for all there is of it, and its list's date."""
+    try:
+        read = json.loads(product)
+        attributes = read["product"]["attributes"]
+        (offer,) = read["terms"]["OnDemand"].values()
+        # Some are free up to an amount: the dimension without an end is what is paid in the long run.
+        (dimension,) = (
+            one for one in offer["priceDimensions"].values() if one.get("endRange", "Inf") == "Inf"
+        )
+        return attributes, known(dimension["pricePerUnit"].get("USD")), str(read["publicationDate"])[:10]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, None, ""
+
+
+def from_products(region: str, products: Mapping[str, Iterable[str]]) -> PriceTable:
+    """The table that these products make. `products`: instance, gp3, address, burst → GetProducts' list."""
+    items: dict[str, Any] = {"instance": {}}
+    dates = set[str]()
+    for what, texts in products.items():
+        for text in texts:
+            attributes, price, date = on_demand(text)
+            if price is None or not attributes.get("usagetype", "").endswith(_USAGE[what]):
+                continue
+            dates.add(date)
+            if what == "instance":
+                items["instance"][attributes.get("instanceType", "")] = price
+            else:
+                items[what] = price
+    return table(region, max(dates, default=""), "AWS pricing API", items)
