@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from remediator.ec2 import Aws, AwsError, _named
+from remediator.ec2 import Aws, AwsError, named
 from tests.remediator.conftest import Api, World, firing, serve, settings_for
 
 RunApp = Callable[..., AbstractAsyncContextManager[Api]]
@@ -137,7 +137,7 @@ async def test_a_clean_up_that_failed_is_said(run_app: RunApp, world: World) -> 
 )
 def test_every_refusal_is_of_a_known_kind(operation: str, code: str, status: int, kind: str) -> None:
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    assert _named(operation, ClientError(answer, operation)).kind == kind
+    assert named(operation, ClientError(answer, operation)).kind == kind
 
 
 async def test_an_aws_that_is_not_there_is_unavailable_and_not_in_doubt() -> None:
