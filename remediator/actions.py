@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from remediator.ec2 import Aws, AwsError
+from remediator.handover import Handover
 from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.launch import TAG, Launcher
 from remediator.model import Bot, Tier
@@ -127,17 +128,15 @@ async def settle_reboot(action: Action) -> Outcome:
 async def redeploy(action: Action) -> Outcome:
     """A new instance from the same configuration, healthy before the old one goes.
 
-    Its steps are journaled one by one, so after a crash this is simply called again.
+    As a redeploy that a person asks for (remediator.bluegreen), but for an old instance that is ill: there
+    is nothing to go back to, so it is terminated, and the verification of the tier is the soak. Its steps
+    are journaled one by one, so after a crash this is simply called again.
     """
-    journal, launcher, bot = action.journal, action.hands.launcher, action.bot
-    up = await launcher.bring_up(journal, bot, "candidate")
+    journal, bot, hand = action.journal, action.bot, Handover(action.hands.launcher)
+    up = await _candidate(action, hand)
     if isinstance(up, Failed):
-        taken = await launcher.take_away(journal, "the old instance was left alone")
+        taken = await action.hands.launcher.take_away(journal, "the old instance was left alone")
         return Failed(f"{up.why}; {taken}", denied=up.denied)
-    registered = await launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
-    if isinstance(registered, Failed):
-        taken = await launcher.take_away(journal, "the old instance was left alone")
-        return Failed(f"{registered.why}; {taken}", denied=registered.denied)
 
     async def retire(request: Mapping[str, Any]) -> Outcome:
         if request["instance_id"]:
@@ -147,12 +146,33 @@ async def redeploy(action: Action) -> Outcome:
                 if error.kind != "gone":
                     raise
             await action.hands.aws.terminate(request["instance_id"], journal.lease.check)
+        async with journal.store.hold(journal.lease) as tx:
+            await tx.change_bot(bot.name, standby_instance_id="")
         return Done({}, f"{request['instance_id'] or 'no instance'} terminated")
 
     retired = await journal.step("retired", retire, request={"instance_id": action.instance_id})
     if isinstance(retired, Failed):
         return Failed(f"the new instance runs, but the old one could not be ended: {retired.why}")
+    activated = await hand.activate(journal, bot, up.result["instance_id"])
+    if isinstance(activated, Failed):
+        return Failed(f"the new instance runs, but may not use its token: {activated.why}")
     return Done(up.result, f"{up.result['instance_id']} at {up.result['address']}")
+
+
+async def _candidate(action: Action, hand: Handover) -> Outcome:
+    """Up, and the bot moved to it."""
+    journal, bot = action.journal, action.bot
+    reserved = await hand.reserve(journal, bot)
+    if isinstance(reserved, Failed):
+        return reserved
+    up = await action.hands.launcher.bring_up(journal, bot, "candidate")
+    if isinstance(up, Failed):
+        return up
+    address = await hand.address(journal, bot)
+    if isinstance(address, Failed):
+        return address
+    moved = await hand.move(journal, bot, up.result, address.result, keep=action.instance_id)
+    return moved if isinstance(moved, Failed) else up
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from remediator import alerts, metrics, views
-from remediator.configuration import render
+from remediator.changes import Changes, rendered
+from remediator.configuration import patched, warnings
 from remediator.controls import Controls
 from remediator.dashboard import dashboard
+from remediator.deployments import Deployments
 from remediator.errors import RequestError
 from remediator.handlers import actor_of, unknown
 from remediator.intake import take_in
@@ -32,14 +34,14 @@ from remediator.requests import (
 from remediator.services import VERSION
 from remediator.transaction import Transaction
 from remediator.versions import record
-from templates import BotTemplate, OverrideError
+from templates import BotTemplate
 
 LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Controls):
-    """With what people can say to the machine; see there."""
+class Api(Controls, Changes, Deployments):
+    """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:
         """Status, version, and how many bots and deployments there are."""
@@ -51,7 +53,7 @@ class Api(Controls):
                 "version": VERSION,
                 "timestamp": views.iso(self.services.store.clock()),
                 "managed_bots": sum(bot.state == "active" for bot in bots),
-                "active_deployments": sum(run.kind == "deploy" for run in active),
+                "active_deployments": sum(run.kind != "recover" for run in active),
             }
         )
 
@@ -66,7 +68,7 @@ class Api(Controls):
         services = self.services
         run_id = "dep-" + secrets.token_hex(8)
         async with services.store.write() as tx:
-            run = await self._reserve(tx, asked, template, run_id, actor_of(request))
+            run, config = await self._reserve(tx, asked, template, run_id, actor_of(request))
             await tx.audit(
                 "deploy.asked", bot=run.bot, run_id=run.id, actor=actor_of(request), template=template.name
             )
@@ -93,7 +95,12 @@ class Api(Controls):
                 remedy="see to it that this service may call ssm:PutParameter, then send the deploy again",
             )
         return JSONResponse(
-            {**views.deployment(run), "botType": template.name, "environment": asked.environment},
+            {
+                **views.deployment(run),
+                "botType": template.name,
+                "environment": asked.environment,
+                "warnings": warnings(config),
+            },
             202,
             headers={"Location": f"/deploy/{run.id}"},
         )
@@ -109,8 +116,8 @@ class Api(Controls):
 
     async def _reserve(
         self, tx: Transaction, asked: DeployRequest, template: BotTemplate, run_id: str, actor: str
-    ) -> Run:
-        """The name, and the run: on disk before anything is done in AWS."""
+    ) -> tuple[Run, Mapping[str, Any]]:
+        """The name, and the run: on disk before anything is done in AWS. With the bot's configuration."""
         if await tx.bot(asked.bot_name) is not None:
             raise RequestError(
                 409,
@@ -118,10 +125,8 @@ class Api(Controls):
                 field="botName",
                 remedy="choose another name, or POST /recover/{botId} with method redeploy to renew it",
             )
-        try:
-            config, config_sha = render(asked.bot_name, asked.environment, template, asked.overrides)
-        except OverrideError as error:
-            raise RequestError(422, error.problem, field=error.field, remedy=error.remedy) from None
+        overrides = patched({}, asked.overrides)
+        config, config_sha = rendered(asked.bot_name, asked.environment, template, overrides)
         version = await record(
             tx,
             asked.bot_name,
@@ -130,7 +135,7 @@ class Api(Controls):
             actor=actor,
             reason=f"deployed as {template.name}",
             origin="deploy",
-            overrides=asked.overrides,
+            overrides=overrides,
         )
         await tx.add_bot(
             Bot(
@@ -152,22 +157,12 @@ class Api(Controls):
                 attempts_from=0,
                 created_at=tx.now,
                 updated_at=tx.now,
-                overrides=asked.overrides,
+                overrides=overrides,
                 version=version,
             )
         )
         run = Run(run_id, "deploy", asked.bot_name, "manual", "", "running", "under way", "", tx.now, None)
-        return await tx.add_run(run)
-
-    async def show_deployment(self, request: Request) -> Response:
-        """A deployment's status, and every step with its times."""
-        run_id = request.path_params["deployment_id"]
-        async with self.services.store.read() as tx:
-            run = await tx.run(run_id)
-            steps = await tx.steps(run_id)
-        if run is None or run.kind != "deploy":
-            raise unknown("deploymentId", run_id, "GET /dashboard lists the recent ones")
-        return JSONResponse(views.deployment(run, steps))
+        return await tx.add_run(run), config
 
     async def recover(self, request: Request) -> Response:
         """Recover a bot, beginning with the tier asked for. `?wait=SECONDS` answers when it has ended."""
@@ -195,7 +190,7 @@ class Api(Controls):
             raise unknown("botId", name, "GET /sd lists the bots")
         active = await tx.active_run(name)
         if active is not None:
-            path = "deploy" if active.kind == "deploy" else "recover"
+            path = "recover" if active.kind == "recover" else "deploy"
             raise RequestError(
                 409,
                 f"{name!r} is in the hands of {active.id} ({active.status}: {active.reason})",
@@ -272,6 +267,10 @@ class _State(Collector):
         blocked = [(run.bot, run.reason.partition(":")[0]) for run in self.active if run.status == "blocked"]
         yield metrics.family(metrics.ACTIVE, active)
         yield metrics.family(metrics.BLOCKED, blocked)
+        versions = metrics.family(metrics.CONFIG_VERSION, [])
+        for bot in self.bots:
+            versions.add_metric([bot.name], bot.version)
+        yield versions
         quarantined = [(bot.name,) for bot in self.bots if bot.quarantined_at is not None]
         yield metrics.family(metrics.QUARANTINED, quarantined)
         managed = metrics.family(metrics.MANAGED, [])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from remediator.handover import Handover
 from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.launch import Launcher
 from remediator.lease import Lease
@@ -25,6 +26,8 @@ class Deployment:
         if isinstance(outcome, Done):
             return Ended("deployed", outcome.detail)
         taken = await self.launcher.take_away(journal, outcome.why)
+        if "address" in await journal.steps():
+            await Handover(self.launcher).release(journal, bot)
         forgotten = await self._forget_token(journal, bot)
         left = f"; its token could not be deleted: {forgotten.why}" if isinstance(forgotten, Failed) else ""
         return Ended("failed", f"{outcome.why}; {taken}{left}")
@@ -41,7 +44,11 @@ class Deployment:
         up = await self.launcher.bring_up(journal, bot, "candidate")
         if isinstance(up, Failed):
             return up
-        return await self.launcher.register(journal, journal.run, up.result, bot.config["probe"]["port"])
+        hand = Handover(self.launcher)
+        address = await hand.address(journal, bot)
+        if isinstance(address, Failed):
+            return address
+        return await hand.move(journal, bot, up.result, address.result, name="registered")
 
     async def _forget_token(self, journal: Journal, bot: Bot) -> Outcome:
         async def forget(_: Mapping[str, Any]) -> Outcome:

@@ -204,7 +204,7 @@ class Engine:
     async def _mark_bot(self, tx: Transaction, run: Run, ended: Ended) -> None:
         if ended.outcome == "escalated":
             await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.why)
-        elif ended.outcome == "recovered":
+        elif ended.outcome in ("recovered", "deployed"):
             await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
-        elif ended.outcome == "failed":
+        elif ended.outcome == "failed" and run.kind == "deploy":
             await tx.remove_bot(run.bot)

@@ -7,7 +7,7 @@ from typing import Any
 from remediator.cloudinit import user_data
 from remediator.ec2 import MANAGED, Aws, AwsError, Instance, token_parameter
 from remediator.journal import Done, Failed, Journal, Outcome
-from remediator.model import Bot, Run
+from remediator.model import Bot
 from remediator.observer import InstanceObserver
 from remediator.prober import Look, Prober
 from remediator.settings import Settings
@@ -124,12 +124,12 @@ class Launcher:
             return Failed(f"{instance_id} was not running in {self.settings.redeploy_timeout:.0f} s")
         if found.state != "running":
             return Failed(f"{instance_id} is {found.state}: {found.reason or 'no reason given'}")
-        address = self._address(found)
+        address = self.address_of(found)
         if not address:
             return Failed(f"{instance_id} has no {self.settings.address} address")
         return Done({"address": address, "zone": found.zone}, f"{instance_id} at {address}")
 
-    def _address(self, instance: Instance) -> str:
+    def address_of(self, instance: Instance) -> str:
         wants_public = self.settings.address == "public"
         return instance.public_address if wants_public else instance.private_address
 
@@ -167,17 +167,3 @@ class Launcher:
         if isinstance(outcome, Failed):
             return f"what was launched could not be ended, and still costs: {outcome.why}"
         return "what was launched was terminated"
-
-    async def register(self, journal: Journal, run: Run, result: Mapping[str, Any], port: int) -> Outcome:
-        """The bot is where the new instance is, from now on: `/sd` says so, and the tag too."""
-
-        async def put(request: Mapping[str, Any]) -> Outcome:
-            await self.aws.tag(request["instance_id"], {f"{TAG}:role": "active"})
-            async with journal.store.hold(journal.lease) as tx:
-                await tx.change_bot(run.bot, state="active", **request)
-            return Done({}, f"{request['instance_id']} at {request['address']}")
-
-        request = {key: result[key] for key in ("instance_id", "boot_id", "started_at", "zone")}
-        return await journal.step(
-            "registered", put, request=request | {"address": f"{result['address']}:{port}"}
-        )

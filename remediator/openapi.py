@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from remediator import views
+from remediator import changes, deployments, views
 from remediator.alerts import Webhook
 from remediator.api import Api
 from remediator.operation import ANY, TEXT, Operation
@@ -30,12 +30,6 @@ OPERATIONS: Final = (
             502: ("AWS refused the token's parameter.", ANY),
         },
         body=DeployRequest,
-    ),
-    Operation(
-        "GET",
-        "/deploy/{deployment_id}",
-        "show_deployment",
-        {200: ("The deployment.", views.DeploymentView), 404: ("Unknown deployment.", ANY)},
     ),
     # One path, as OpenAPI has it: templates that differ in a name alone are the same. Here it is the bot's …
     Operation(
@@ -119,6 +113,8 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "metrics", {200: ("Prometheus's text format.", TEXT)}, access="metrics"),
     Operation("GET", "/-/healthy", "healthy", {200: ("The process serves.", TEXT)}, access="open"),
     Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", TEXT)}, access="open"),
+    *changes.OPERATIONS,
+    *deployments.OPERATIONS,
 )
 
 _COMMON: Final = {

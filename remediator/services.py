@@ -12,6 +12,7 @@ import aiohttp
 from exporter.probe import open_session
 from remediator.actions import Hands
 from remediator.answers import Answers
+from remediator.bluegreen import BlueGreen
 from remediator.deploy import Deployment
 from remediator.ec2 import Aws
 from remediator.engine import Engine, Runner
@@ -73,7 +74,11 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
         sight = Sight(prometheus, settings.alertmanager_url, calling)
         recovery = Recovery(store, Hands(aws, launcher, prober), sight, metrics, settings)
         notifier = Notifier(store, metrics, calling, _telegram(settings))
-        runners: dict[RunKind, Runner] = {"recover": recovery.run, "deploy": Deployment(store, launcher).run}
+        runners: dict[RunKind, Runner] = {
+            "recover": recovery.run,
+            "deploy": Deployment(store, launcher).run,
+            "redeploy": BlueGreen(store, launcher).run,
+        }
         engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
         services: list[Callable[[], Coroutine[Any, Any, None]]] = [notifier.serve, recovery.watch_storm]
         if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):

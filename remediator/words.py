@@ -6,6 +6,8 @@ _SAID = {
     ("recover", "shadowed"): "👥 shadow: {bot} {why}",
     ("deploy", "deployed"): "✅ {bot} is deployed and healthy after {seconds:.0f} s: {why}",
     ("deploy", "failed"): "❌ {bot} could not be deployed: {why}",
+    ("redeploy", "deployed"): "🔁 {bot} has moved, after {seconds:.0f} s: {why}",
+    ("redeploy", "failed"): "❌ {bot} could not be redeployed: {why}",
     ("recover", "recovered"): "✅ {bot} is healthy again after {seconds:.0f} s: {why}",
     ("recover", "escalated"): "🚨 {bot} needs a person. It is left alone from now on. Tried: {why}",
 }
@@ -17,7 +19,7 @@ def message(run: Run, outcome: str, why: str, seconds: float, public_url: str) -
     if said is None:
         return ""
     text = said.format(bot=run.bot, seconds=seconds, why=why)
-    path = "deploy" if run.kind == "deploy" else "recover"
+    path = "recover" if run.kind == "recover" else "deploy"
     return f"{text}\n{public_url.rstrip('/')}/{path}/{run.id}" if public_url else f"{text}\n{run.id}"
 
 

@@ -248,6 +248,9 @@ class SimulatedAws(Aws):
 
         return await self._do("GetCommandInvocation", read)
 
+    async def give_token(self, bot: str, instance_id: str) -> None:
+        await self._do("PutParameter", lambda: None, hidden=True)
+
     # secrets
 
     async def put_token(self, bot: str, token: str) -> None:

@@ -49,6 +49,8 @@ QUICK: Mapping[str, Any] = {
     "fleet_max_unhealthy_ratio": 1,
     "max_in_flight": 20,
     "stability_window": 0.05,
+    "activation": 0.05,
+    "soak_window": 0.05,
     "storm_cooldown": 0.3,
     "actions_burst": 100,
     "max_attempts": 100,

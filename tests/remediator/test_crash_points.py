@@ -161,7 +161,7 @@ async def begin_deploy(running: Services, bot: str) -> str:
     )
     calls = Calls(running)
     async with running.store.write() as tx:
-        await calls._reserve(tx, asked, calls._template(asked), run_id := f"dep-{bot}")
+        await calls._reserve(tx, asked, calls._template(asked), run_id := f"dep-{bot}", "test")
     await running.aws.put_token(bot, "42:planted")
     return run_id
 
