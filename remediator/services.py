@@ -26,6 +26,7 @@ from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
 from remediator.settings import Settings
 from remediator.sight import Sight
+from remediator.standbys import Standbys
 from remediator.store import Store
 from templates import Templates, load
 
@@ -80,7 +81,12 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             "redeploy": BlueGreen(store, launcher).run,
         }
         engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
-        services: list[Callable[[], Coroutine[Any, Any, None]]] = [notifier.serve, recovery.watch_storm]
+        standbys = Standbys(store, aws, settings.gate_interval)
+        services: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            notifier.serve,
+            recovery.watch_storm,
+            standbys.serve,
+        ]
         if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
             services.append(Answers(store, engine, notifier.telegram, calling).serve)
         for serve in services:
