@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """US dollars. What is unknown is not in them: `unknown_hours` and `unpriced_requests` say how much it is."""
+    """US dollars. What is unknown is not in them; `unknown_hours` and `unpriced_requests` say how much is."""
 
     budget: Budget
     spent: float
@@ -89,7 +89,7 @@ def refusal(outlooks: Iterable[Outlook], template: str, environment: str, usd_pe
         if projected > budget.usd:
             scope = "the fleet" if budget.scope == "fleet" else f"{budget.scope} {budget.name}"
             return (
-                f"the month's budget of {scope} is ${budget.usd:.2f}; with this bot ${projected:.2f} would be "
-                f"spent at its end (${one.spent:.2f} so far)"
+                f"the month's budget of {scope} is ${budget.usd:.2f}; with this bot ${projected:.2f} would "
+                f"be spent at its end (${one.spent:.2f} so far)"
             )
     return ""

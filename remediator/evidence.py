@@ -1,0 +1,112 @@
+"""What Prometheus knows of how bots use their instances and models. Reads; decides nothing.
+
+The two weeks are of series that `alerts/rules-cost.yml` records every five minutes: raw scrapes of so long a
+time would be more than Prometheus reads for one question.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from remediator.efficiency import Quality
+from remediator.model_prices import Counters
+from remediator.prometheus import Prometheus
+from remediator.usage import PEAK, WINDOW_DAYS, Measure, Usage
+
+CPU: Final = "bot:node_cpu_busy:max5m"  # vCPUs
+CPU_DAY: Final = "bot:node_cpu_busy:avg1d"
+MEMORY: Final = "bot:node_memory_used:bytes"
+CONTEXT: Final = "bot:bot_context_usage_ratio:max5m"
+UP: Final = "bot:bot_up:avg5m"
+LATENCY: Final = "bot:bot_probe_duration_seconds:max5m"
+GIB: Final = 2.0**30
+PROBE_STEP: Final = 60  # seconds: bots are probed once a minute
+COUNTERS: Final = (
+    "max by (bot) (bot_usage_requests_total)",
+    "max by (bot) (bot_usage_input_tokens_total)",
+    "max by (bot) (bot_usage_output_tokens_total)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """By bot; who is not in it is not measured."""
+
+    usage: Mapping[str, Usage]
+    quality: Mapping[str, Quality]
+
+
+async def read_evidence(prometheus: Prometheus, now: float) -> Evidence:
+    """Two weeks up to `now`. Raises PrometheusError."""
+    window = f"{WINDOW_DAYS}d"
+    cpu, memory, cpu_day, context, up, latency = await asyncio.gather(
+        _measures(prometheus, CPU, now, 1.0),
+        _measures(prometheus, MEMORY, now, GIB),
+        prometheus.by_bot(f"max by (bot) (max_over_time({CPU_DAY}[{window}]))", now),
+        prometheus.by_bot(_peak(CONTEXT, window), now),
+        prometheus.by_bot(f"min by (bot) (avg_over_time({UP}[{window}]))", now),
+        prometheus.by_bot(f"max by (bot) (quantile_over_time(0.95, {LATENCY}[{window}]))", now),
+    )
+    measured = {*cpu, *memory, *cpu_day, *context}
+    return Evidence(
+        usage={
+            bot: Usage(cpu.get(bot), cpu_day.get(bot), memory.get(bot), None, context.get(bot))
+            for bot in measured
+        },
+        quality={
+            bot: Quality(up.get(bot), latency.get(bot), context.get(bot)) for bot in {*up, *latency, *context}
+        },
+    )
+
+
+def _peak(series: str, window: str, offset: str = "") -> str:
+    return f"max by (bot) (quantile_over_time({PEAK}, {series}[{window}]{offset}))"
+
+
+async def _measures(prometheus: Prometheus, series: str, now: float, unit: float) -> dict[str, Measure]:
+    half = f"{WINDOW_DAYS // 2}d"
+    points, peak, late, early = await asyncio.gather(
+        prometheus.by_bot(f"max by (bot) (count_over_time({series}[{WINDOW_DAYS}d]))", now),
+        prometheus.by_bot(_peak(series, f"{WINDOW_DAYS}d"), now),
+        prometheus.by_bot(_peak(series, half), now),
+        prometheus.by_bot(_peak(series, half, f" offset {half}"), now),
+    )
+    return {
+        bot: Measure(
+            points=points[bot],
+            peak=peak[bot] / unit,
+            late=late.get(bot, peak[bot]) / unit,
+            early=early.get(bot, late.get(bot, peak[bot])) / unit,
+        )
+        for bot in points
+        if bot in peak
+    }
+
+
+async def read_counters(prometheus: Prometheus, start: float, end: float) -> dict[str, list[Counters]]:
+    """What bots reported of their usage, probe by probe, oldest first."""
+    requests, read, written = await asyncio.gather(
+        *(prometheus.over_time(query, start, end, PROBE_STEP) for query in COUNTERS)
+    )
+    return {
+        bot: list(_joined(points, read.get(bot, ()), written.get(bot, ())))
+        for bot, points in requests.items()
+        if bot in read and bot in written
+    }
+
+
+def _joined(
+    requests: Iterable[tuple[float, float]],
+    read: Iterable[tuple[float, float]],
+    written: Iterable[tuple[float, float]],
+) -> Iterable[Counters]:
+    tokens_in, tokens_out = dict(read), dict(written)
+    for at, count in requests:
+        if at in tokens_in and at in tokens_out:
+            yield Counters(at, count, tokens_in[at], tokens_out[at])
+
+
+async def read_busy_vcpus(prometheus: Prometheus, now: float) -> dict[str, float]:
+    """vCPUs of the last day's mean."""
+    return await prometheus.by_bot(f"max by (bot) ({CPU_DAY})", now)
