@@ -43,6 +43,10 @@ class Alert(BaseModel):
     def started(self) -> float:
         return self.starts_at.timestamp()
 
+    @property
+    def episode(self) -> tuple[str, float]:
+        return self.fingerprint, self.started
+
 
 class Webhook(BaseModel):
     """What is used of a payload; `status` of the group says nothing about a member and is not read."""
@@ -51,7 +55,7 @@ class Webhook(BaseModel):
 
     version: Literal["4"]
     alerts: list[Alert]
-    truncated: Annotated[int, Field(alias="truncatedAlerts", ge=0)] = 0
+    truncated: Annotated[int, Field(alias="truncatedAlerts", ge=0, lt=2**31)] = 0
 
 
 def parse(payload: object) -> Webhook:

@@ -1,10 +1,12 @@
 """Alerts in: kept, and turned into runs, in the transaction that the 2xx stands for."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from remediator.alerts import Alert, Ignore, Join, Start, Webhook, decide
+from remediator.alerts import Alert, Decision, Ignore, Join, Start, Webhook, decide
 from remediator.metrics import Metrics
 from remediator.model import Bot, Run, StoredAlert
 from remediator.store import Store
@@ -13,13 +15,40 @@ from remediator.words import truncated
 
 log = structlog.get_logger()
 
+FEW = 20  # lines of the log that a payload is worth; what there is more of is counted
+
+Seen = tuple[Alert, StoredAlert]
+
 
 @dataclass
 class Taken:
-    """What follows from a payload: runs that were begun, and those that should hear of it."""
+    """What follows from a payload: runs begun, runs that should hear of it, alerts that began nothing."""
 
     started: list[Run] = field(default_factory=list)
     concerned: set[str] = field(default_factory=set)
+    ignored: list[tuple[StoredAlert, str]] = field(default_factory=list)  # as it was before, and why
+
+
+@dataclass
+class _Known:
+    """The bots of a payload and their runs, read at once: a thousand alerts take a few statements."""
+
+    now: float
+    relapse_after: float
+    bots: dict[str, Bot]
+    active: dict[str, Run]  # by bot, and kept so
+    last: dict[str, Run]
+
+    def decide(self, alert: Alert, kept: StoredAlert) -> Decision:
+        return decide(
+            alert,
+            first_seen=kept.first_seen,
+            bot=self.bots.get(alert.bot),
+            active=self.active.get(alert.bot),
+            last=self.last.get(alert.bot),
+            now=self.now,
+            relapse_after=self.relapse_after,
+        )
 
 
 async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_after: float) -> Taken:
@@ -27,75 +56,55 @@ async def take_in(store: Store, webhook: Webhook, metrics: Metrics, relapse_afte
 
     Whatever is resent, reordered or sent by two Alertmanagers finds what its twin left behind.
     """
-    taken = Taken()
-    ignored: list[tuple[StoredAlert, str]] = []
     async with store.write() as tx:
-        await tx.expect(sorted({alert.fingerprint for alert in webhook.alerts}))
-        bots = {bot.name: bot for bot in await tx.bots()}
-        active = {run.bot: run for run in await tx.active_runs()}
+        await tx.expect({alert.episode for alert in webhook.alerts})
+        seen: list[Seen] = []
         for alert in webhook.alerts:
             kept, news = await tx.see_alert(alert, relapse_after)
+            seen.append((alert, kept))
             if news:
                 await _audit(tx, alert)
-            if kept.status == "firing":
-                reason = await _firing(tx, alert, kept, relapse_after, taken, bots.get(alert.bot), active)
-                if reason:
-                    ignored.append((kept, reason))
-            elif kept.run_id is not None:
-                taken.concerned.add(kept.run_id)
+        taken = await _follow(tx, seen, relapse_after)
         if webhook.truncated:
             await tx.notify("", truncated(webhook.truncated))
             await tx.audit("alerts.truncated", actor="alertmanager", count=webhook.truncated)
-    for alert in webhook.alerts:
-        metrics.alerts.labels(alert.status).inc()
-    for kept, reason in ignored:
-        metrics.ignored.labels(reason).inc()
-        if reason != kept.ignored:
-            log.info("alert starts nothing", alert=kept.name, bot=kept.bot, reason=reason)
-    if webhook.truncated:
-        metrics.truncated.inc(webhook.truncated)
-        log.error("alerts were left out", count=webhook.truncated, remedy="set max_alerts: 0")
+    _tell(webhook, taken, metrics)
     return taken
 
 
-async def _firing(
-    tx: Transaction,
-    alert: Alert,
-    kept: StoredAlert,
-    relapse_after: float,
-    taken: Taken,
-    bot: Bot | None,
-    active: dict[str, Run],
-) -> str:
-    """Why nothing follows from it; empty if it belongs to a run. `active`, by bot, is kept so."""
-    last = await tx.last_recovery(alert.bot) if bot is not None else None
-    decision = decide(
-        alert,
-        first_seen=kept.first_seen,
-        bot=bot,
-        active=active.get(alert.bot),
-        last=last,
-        now=tx.now,
-        relapse_after=relapse_after,
-    )
-    match decision:
-        case Ignore(reason):
-            await tx.change_alert(kept, ignored=reason)
-            return reason
-        case Join(run_id):
-            if kept.run_id != run_id:
+async def _follow(tx: Transaction, seen: Sequence[Seen], relapse_after: float) -> Taken:
+    """What was seen, made into runs."""
+    firing = [(alert, kept) for alert, kept in seen if kept.status == "firing"]
+    names = {alert.bot for alert, _ in firing}
+    bots = await tx.bots_named(names)
+    known = _Known(tx.now, relapse_after, bots, await tx.active_runs_of(bots), await tx.last_recoveries(bots))
+    wished = [decision for one in firing if isinstance(decision := known.decide(*one), Start)]
+    there = await tx.known_runs({decision.run_id for decision in wished})
+    begun: list[Run] = []
+    taken = Taken(concerned={kept.run_id for _, kept in seen if kept.status != "firing" and kept.run_id})
+    for alert, kept in firing:
+        match known.decide(alert, kept):
+            case Ignore(reason):
+                await tx.change_alert(kept, ignored=reason)
+                taken.ignored.append((kept, reason))
+            case Join(run_id):
+                if kept.run_id != run_id:
+                    await tx.change_alert(kept, run_id=run_id, ignored="")
+            case Start(run_id):
+                if run_id not in there:
+                    there.add(run_id)
+                    known.active[alert.bot] = run = _run(alert, run_id, tx.now)
+                    begun.append(run)
+                    await tx.audit(
+                        "run.started", bot=run.bot, run_id=run_id, actor="alertmanager", alert=alert.name
+                    )
                 await tx.change_alert(kept, run_id=run_id, ignored="")
-            return ""
-        case Start(run_id):
-            if await tx.run(run_id) is None:
-                active[alert.bot] = await _start(tx, alert, run_id)
-                taken.started.append(active[alert.bot])
-            await tx.change_alert(kept, run_id=run_id, ignored="")
-            return ""
+    taken.started = await tx.add_runs(begun)
+    return taken
 
 
-async def _start(tx: Transaction, alert: Alert, run_id: str) -> Run:
-    run = Run(
+def _run(alert: Alert, run_id: str, now: float) -> Run:
+    return Run(
         id=run_id,
         kind="recover",
         bot=alert.bot,
@@ -104,13 +113,9 @@ async def _start(tx: Transaction, alert: Alert, run_id: str) -> Run:
         status="running",
         reason=f"{alert.name} is firing",
         tier="",
-        created_at=tx.now,
+        created_at=now,
         finished_at=None,
     )
-    run = await tx.add_run(run)
-    await tx.audit("run.started", bot=alert.bot, run_id=run_id, actor="alertmanager", alert=alert.name)
-    log.info("run started", run=run_id, bot=alert.bot, alert=alert.name)
-    return run
 
 
 async def _audit(tx: Transaction, alert: Alert) -> None:
@@ -122,3 +127,21 @@ async def _audit(tx: Transaction, alert: Alert) -> None:
         fingerprint=alert.fingerprint,
         starts_at=alert.starts_at.isoformat(),
     )
+
+
+def _tell(webhook: Webhook, taken: Taken, metrics: Metrics) -> None:
+    """Once it is on disk: in the metrics, and in a log that a fleet's end does not flood."""
+    for status, count in Counter(alert.status for alert in webhook.alerts).items():
+        metrics.alerts.labels(status).inc(count)
+    for reason, count in Counter(reason for _, reason in taken.ignored).items():
+        metrics.ignored.labels(reason).inc(count)
+    for run in taken.started[:FEW]:
+        log.info("run started", run=run.id, bot=run.bot, why=run.reason)
+    news = [(kept, reason) for kept, reason in taken.ignored if reason != kept.ignored]
+    for kept, reason in news[:FEW]:
+        log.info("alert starts nothing", alert=kept.name, bot=kept.bot, reason=reason)
+    if max(len(taken.started), len(news)) > FEW:
+        log.warning("a large payload", runs_started=len(taken.started), starting_nothing=len(news))
+    if webhook.truncated:
+        metrics.truncated.inc(webhook.truncated)
+        log.error("alerts were left out", count=webhook.truncated, remedy="set max_alerts: 0")

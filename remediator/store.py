@@ -9,9 +9,7 @@ from secrets import token_hex
 from socket import gethostname
 from typing import Self
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from remediator.database import Database
+from remediator.database import Connection, Database
 from remediator.lease import Lease
 from remediator.model import Run
 from remediator.transaction import Transaction
@@ -89,7 +87,7 @@ class Store:
             yield tx
         lease.held_until = self.held_until(began)
 
-    async def _transaction(self, connection: AsyncConnection) -> Transaction:
+    async def _transaction(self, connection: Connection) -> Transaction:
         now = await self._database.now(connection)
         self._offset = now - self._clock()
         return Transaction(connection, now, self.replica, self.lease_seconds, self.alone)

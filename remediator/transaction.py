@@ -5,15 +5,29 @@ A room with tables of its own keeps its statements in a module of its own, made 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import CursorResult, Executable, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Executable,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from remediator.alerts import Alert
+from remediator.database import Connection
 from remediator.gates import Effect, Verdict
 from remediator.lease import Lease, LeaseLostError
 from remediator.model import (
@@ -45,7 +59,12 @@ from remediator.schema import (
 OWN_GRACE = 60.0  # seconds a request may take for the first step of the run it began
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
-ALERT_CHANGES = ("status", "last_seen", "times_seen", "run_id", "ignored")
+ALERT_CHANGES: Final = ("status", "last_seen", "times_seen", "run_id", "ignored")
+ALERT_FIELDS: Final = tuple(alerts.c.keys())
+ALERT_VALUES: Final = attrgetter(*ALERT_FIELDS)
+AT_ONCE: Final = 500  # values in one statement; SQLite takes 32,766, and a statement is built anew for each
+TRAIL_TEXT: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
 Episode = tuple[str, float]  # fingerprint, startsAt
 
 T = TypeVar("T")
@@ -55,14 +74,14 @@ class Transaction:
     """One transaction, and one reading of the clock for all that is written in it."""
 
     def __init__(
-        self, connection: AsyncConnection, now: float, replica: str, lease_seconds: float, alone: bool
+        self, connection: Connection, now: float, replica: str, lease_seconds: float, alone: bool
     ) -> None:
         self._connection = connection
         self.now = now
         self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
         self._audit_head: str | None = None
         self._audited: list[dict[str, Any]] = []
-        self._expected: set[str] = set()  # fingerprints of which all that is kept is in _alerts
+        self._expected: set[Episode] = set()  # what is kept of them is in _alerts
         self._alerts: dict[Episode, StoredAlert] = {}
         self._new: dict[Episode, None] = {}
         self._changed: dict[Episode, None] = {}
@@ -70,7 +89,8 @@ class Transaction:
     async def flush(self) -> None:
         """Write what was gathered: a thousand alerts take a few statements, not thousands."""
         if self._new:
-            await self.execute(insert(alerts), [asdict(self._alerts[key]) for key in self._new])
+            new = [dict(zip(ALERT_FIELDS, ALERT_VALUES(self._alerts[key]), strict=True)) for key in self._new]
+            await self.execute(insert(alerts), new)
         if self._changed:
             episode = (alerts.c.fingerprint == bindparam("of")) & (alerts.c.starts_at == bindparam("since"))
             changed = update(alerts).where(episode)
@@ -96,7 +116,22 @@ class Transaction:
         return None if row is None else kind(**row._mapping)
 
     async def all(self, kind: Callable[..., T], statement: Executable) -> list[T]:
-        return [kind(**row._mapping) for row in await self.execute(statement)]
+        rows = await self.execute(statement)
+        names = tuple(rows.keys())
+        return [kind(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def among(
+        self,
+        kind: Callable[..., T],
+        statement: Select[Any],
+        column: ColumnElement[Any],
+        values: Collection[Any],
+    ) -> list[T]:
+        """The rows whose column has one of these values, however many there are."""
+        found: list[T] = []
+        for some in _some(values):
+            found += await self.all(kind, statement.where(column.in_(some)))
+        return found
 
     # bots
 
@@ -105,6 +140,10 @@ class Transaction:
 
     async def bots(self) -> list[Bot]:
         return await self.all(Bot, select(bots).order_by(bots.c.name))
+
+    async def bots_named(self, names: Collection[str]) -> dict[str, Bot]:
+        found = await self.among(Bot, select(bots), bots.c.name, names)
+        return {bot.name: bot for bot in found}
 
     async def add_bot(self, bot: Bot) -> None:
         await self.execute(insert(bots).values(asdict(bot)))
@@ -157,6 +196,33 @@ class Transaction:
             .limit(1),
         )
 
+    async def active_runs_of(self, names: Collection[str]) -> dict[str, Run]:
+        """By bot."""
+        active = select(runs).where(runs.c.finished_at.is_(None))
+        return {run.bot: run for run in await self.among(Run, active, runs.c.bot, names)}
+
+    async def last_recoveries(self, names: Collection[str]) -> dict[str, Run]:
+        """Of each bot the most recent recovery that ended."""
+        ended = (runs.c.kind == "recover") & runs.c.finished_at.is_not(None)
+        other = runs.alias()
+        newest = (
+            select(func.max(other.c.finished_at))
+            .where(other.c.bot == runs.c.bot, other.c.kind == "recover")
+            .scalar_subquery()
+        )
+        last = select(runs).where(ended, runs.c.finished_at == newest)
+        return {run.bot: run for run in await self.among(Run, last, runs.c.bot, names)}
+
+    async def known_runs(self, run_ids: Collection[str]) -> set[str]:
+        """Those of the ids that there are."""
+        known = [await self.execute(select(runs.c.id).where(runs.c.id.in_(some))) for some in _some(run_ids)]
+        return {run_id for found in known for run_id in found.scalars()}
+
+    async def recent_deployments(self, limit: int) -> list[Run]:
+        """The newest of all runs that are no recoveries."""
+        newest = select(runs).where(runs.c.kind != "recover").order_by(runs.c.created_at.desc())
+        return await self.all(Run, newest.limit(limit))
+
     async def recent_runs(self, kind: str, limit: int) -> list[Run]:
         return await self.all(
             Run, select(runs).where(runs.c.kind == kind).order_by(runs.c.created_at.desc()).limit(limit)
@@ -164,8 +230,15 @@ class Transaction:
 
     async def add_run(self, run: Run) -> Run:
         """Begin a run, held by this replica; as it was kept."""
-        kept = replace(run, owner=self._replica, lease_until=self.now + self._lease_seconds, fence=1)
-        await self.execute(insert(runs).values(asdict(kept)))
+        (kept,) = await self.add_runs([run])
+        return kept
+
+    async def add_runs(self, begun: Sequence[Run]) -> list[Run]:
+        """The same for many."""
+        until = self.now + self._lease_seconds
+        kept = [replace(run, owner=self._replica, lease_until=until, fence=1) for run in begun]
+        if kept:
+            await self.execute(insert(runs), [asdict(run) for run in kept])
         return kept
 
     async def prove(self, lease: Lease) -> None:
@@ -254,17 +327,17 @@ class Transaction:
         return seen, status != kept.status
 
     async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
-        if fingerprint not in self._expected:
-            await self.expect([fingerprint])
-        return self._alerts.get((fingerprint, starts_at))
+        key = (fingerprint, starts_at)
+        if key not in self._expected:
+            await self.expect([key])
+        return self._alerts.get(key)
 
-    async def expect(self, fingerprints: Sequence[str]) -> None:
-        """Read all that is kept of these at once, before they are asked for one by one."""
-        for start in range(0, len(fingerprints), 500):
-            some = fingerprints[start : start + 500]
-            for kept in await self.all(StoredAlert, select(alerts).where(alerts.c.fingerprint.in_(some))):
-                self._alerts[kept.fingerprint, kept.starts_at] = kept
-        self._expected |= set(fingerprints)
+    async def expect(self, episodes: Collection[Episode]) -> None:
+        """Read what is kept of these at once, before they are asked for one by one."""
+        key = tuple_(alerts.c.fingerprint, alerts.c.starts_at)
+        for kept in await self.among(StoredAlert, select(alerts), key, episodes):
+            self._alerts[kept.fingerprint, kept.starts_at] = kept
+        self._expected |= set(episodes)
 
     async def add_alert(self, kept: StoredAlert) -> None:
         key = (kept.fingerprint, kept.starts_at)
@@ -471,7 +544,11 @@ class Transaction:
             await self.execute(insert(facts).values(name=name, value=value))
 
 
+def _some(values: Collection[Any]) -> Iterator[list[Any]]:
+    asked = sorted(values)
+    return (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE))
+
+
 def chained(before: str, row: Mapping[str, Any]) -> str:
     """The hash of an audit row on top of the one before it."""
-    text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return sha256(f"{before}\n{text}".encode()).hexdigest()
+    return sha256(f"{before}\n{TRAIL_TEXT.encode(row)}".encode()).hexdigest()

@@ -1,6 +1,6 @@
 """The tables of the store as plain values, and transactions over them by copy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,9 @@ class MemoryTransaction(Transaction):
     async def bots(self) -> list[Bot]:
         return sorted(self.tables.bots.values(), key=lambda bot: bot.name)
 
+    async def bots_named(self, names: Collection[str]) -> dict[str, Bot]:
+        return {name: self.tables.bots[name] for name in names if name in self.tables.bots}
+
     async def add_bot(self, bot: Bot) -> None:
         self._add("bots", bot.name, bot)
 
@@ -138,14 +141,31 @@ class MemoryTransaction(Transaction):
         ]
         return max(ended, key=lambda run: run.finished_at or 0, default=None)
 
+    async def active_runs_of(self, names: Collection[str]) -> dict[str, Run]:
+        active = self.tables.active
+        return {name: self.tables.runs[active[name]] for name in names if name in active}
+
+    async def last_recoveries(self, names: Collection[str]) -> dict[str, Run]:
+        found = {name: await self.last_recovery(name) for name in names}
+        return {name: run for name, run in found.items() if run is not None}
+
+    async def known_runs(self, run_ids: Collection[str]) -> set[str]:
+        return {run_id for run_id in run_ids if run_id in self.tables.runs}
+
+    async def recent_deployments(self, limit: int) -> list[Run]:
+        found = [run for run in self.tables.runs.values() if run.kind != "recover"]
+        return sorted(found, key=lambda run: -run.created_at)[:limit]
+
     async def recent_runs(self, kind: str, limit: int) -> list[Run]:
         found = [run for run in self.tables.runs.values() if run.kind == kind]
         return sorted(found, key=lambda run: -run.created_at)[:limit]
 
-    async def add_run(self, run: Run) -> Run:
-        kept = replace(run, owner=self._replica, lease_until=self.now + self._lease_seconds, fence=1)
-        self._add("runs", run.id, kept)
-        self._add("active", run.bot, run.id)
+    async def add_runs(self, begun: Sequence[Run]) -> list[Run]:
+        until = self.now + self._lease_seconds
+        kept = [replace(run, owner=self._replica, lease_until=until, fence=1) for run in begun]
+        for run in kept:
+            self._add("runs", run.id, run)
+            self._add("active", run.bot, run.id)
         return kept
 
     async def prove(self, lease: Lease) -> None:
@@ -200,7 +220,7 @@ class MemoryTransaction(Transaction):
     async def alert(self, fingerprint: str, starts_at: float) -> StoredAlert | None:
         return self.tables.alerts.get((fingerprint, starts_at))
 
-    async def expect(self, fingerprints: Sequence[str]) -> None:
+    async def expect(self, episodes: Collection[Episode]) -> None:
         """All is at hand already."""
 
     async def add_alert(self, kept: StoredAlert) -> None:

@@ -26,7 +26,8 @@ RUN = Run("rec-1", "recover", "forge", "alert", "", "running", "", "", 0.0, None
 
 
 def bot(name: str, **changes: Any) -> Bot:
-    facts: dict[str, Any] = dict.fromkeys(Bot.__slots__)
+    facts: dict[str, Any] = {"boot_id": None, "started_at": None}
+    facts |= {"quarantined_at": None, "quarantine_reason": None}
     facts |= {"name": name, "template": "support", "environment": "staging", "state": "active"}
     facts |= {"address": "127.0.0.1:9", "health_path": "/health", "mesh_path": "/mesh"}
     facts |= {"instance_id": "i-1", "config": {}, "config_sha": "", "zone": ""}

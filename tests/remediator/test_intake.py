@@ -48,7 +48,12 @@ class Nowhere:
     async def register(self, *names: str) -> None:
         store = await Store.open(f"sqlite+aiosqlite:///{self.database}")
         for name in names:
-            facts: dict[str, Any] = dict.fromkeys(Bot.__slots__)
+            facts: dict[str, Any] = {
+                "boot_id": None,
+                "started_at": None,
+                "quarantined_at": None,
+                "quarantine_reason": None,
+            }
             facts |= {"name": name, "template": "support", "environment": "staging", "state": "active"}
             facts |= {"address": "127.0.0.1:9", "health_path": "/health", "mesh_path": "/mesh"}
             facts |= {"zone": "", "attempts_from": 0}
