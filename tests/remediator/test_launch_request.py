@@ -1,25 +1,17 @@
-"""What EC2 is asked for, and what an instance is told."""
+"""What EC2 is asked for; what an instance is told is in test_cloudinit."""
 
 import json
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import templates
-from remediator.cloudinit import USER_DATA_LIMIT, user_data
 from remediator.configuration import render
 from remediator.launch import launch_request
 from remediator.model import Bot
 from remediator.settings import Settings, read_settings
 
 SETTINGS = read_settings(aws_region="us-west-1")
-TOP_LEVEL = {"users", "write_files", "runcmd"}
-"""cloud-init's schema check misses a misspelt top-level key: an allow-list does not."""
-
 TYPES = templates.load().names
 
 
@@ -47,11 +39,6 @@ def request(one: Bot, settings: Settings = SETTINGS, **changes: Any) -> dict[str
         "attempt": 1,
     }
     return launch_request(one, settings=settings, **{**asked, **changes})
-
-
-def files(one: Bot) -> dict[str, str]:
-    document = yaml.safe_load(request(one)["UserData"])
-    return {file["path"]: file["content"] for file in document["write_files"]}
 
 
 def test_a_configuration_has_one_hash_whatever_the_order_of_its_fields() -> None:
@@ -121,69 +108,3 @@ def test_where_the_network_is_chosen_it_is_asked_for() -> None:
     assert asked["SubnetId"] == "subnet-1"
     assert asked["KeyName"] == "bot-factory"
     assert asked["IamInstanceProfile"] == {"Name": "bot"}
-
-
-@pytest.mark.parametrize("kind", TYPES)
-def test_the_bot_is_told_who_it_is(kind: str) -> None:
-    one = bot(kind)
-    assert json.loads(files(one)["/etc/bot/bot.json"]) == {
-        "bot": "forge",
-        "template": kind,
-        "environment": "production",
-        "port": 18790,
-        "health_path": "/health",
-        "mesh_path": "/mesh",
-        "config_sha": one.config_sha,
-        "model": one.config["model"],
-    }
-
-
-def test_user_data_holds_the_name_of_the_secret_and_never_a_secret() -> None:
-    """The token is fetched by root with the instance's role, and handed over by LoadCredential."""
-    told = files(bot())
-    assert "--name '/bots/forge/telegram-token' --with-decryption" in told["/usr/local/sbin/bot-secrets"]
-    assert "umask 077" in told["/usr/local/sbin/bot-secrets"]
-    assert "LoadCredential=telegram-token:" in told["/etc/systemd/system/bot.service"]
-    openclaw = json.loads(told["/home/bot/.openclaw/openclaw.json"])
-    assert openclaw["channels"]["telegram"]["tokenFile"] == "/run/credentials/bot.service/telegram-token"
-    assert "token" not in openclaw["channels"]["telegram"]
-
-
-@pytest.mark.parametrize("kind", TYPES)
-def test_user_data_is_a_cloud_config_that_fits(kind: str) -> None:
-    text: str = request(bot(kind, "n" * 63))["UserData"]
-    assert text.startswith("#cloud-config\n")
-    assert len(text.encode()) <= USER_DATA_LIMIT
-    document = yaml.safe_load(text)
-    assert set(document) == TOP_LEVEL
-    assert document["runcmd"][-1][:3] == ["systemctl", "enable", "--now"]
-    assert "bot.service" in document["runcmd"][-1]
-
-
-def test_user_data_that_would_not_fit_is_refused_before_aws_is_asked() -> None:
-    one = bot()
-    with pytest.raises(ValueError, match="EC2 takes 16384"):
-        user_data({**one.config, "model": "m" * 17_000}, "sha", region="us-west-1", parameter="/p")
-
-
-@pytest.mark.skipif(shutil.which("cloud-init") is None, reason="there is no cloud-init on this machine")
-def test_cloud_init_finds_no_fault_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "user-data"
-    path.write_text(request(bot())["UserData"])
-    said = subprocess.run(
-        ["cloud-init", "schema", "--config-file", path], capture_output=True, text=True, check=False
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
-    told = files(bot())
-    units = [tmp_path / "bot-secrets.service", tmp_path / "bot.service"]
-    for unit in units:
-        text = told[f"/etc/systemd/system/{unit.name}"]
-        unit.write_text(text.replace("/usr/local/sbin/bot-secrets", "/bin/true"))
-    said = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
-    )
-    assert all(unit.name not in said.stderr for unit in units), said.stderr
