@@ -32,6 +32,7 @@ class Instance:
     client_token: str = ""  # of the request that launched it
     launched_at: float = 0  # Unix seconds
     volumes: tuple[str, ...] = ()  # attached to it, the root volume first
+    type: str = ""
 
 
 class Caller:
@@ -97,6 +98,7 @@ def instance_of(raw: Any) -> Instance:
             )
             if "Ebs" in device
         ),
+        type=raw.get("InstanceType") or "",
     )
 
 

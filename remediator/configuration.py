@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
-from templates import BotTemplate, overridden
+from templates import FIXED, BotTemplate, overridden
 from templates.facts import (
     IMAGE_GIB,
     INSTANCE_MEMORY_GIB,
@@ -27,7 +27,7 @@ def render(
     """The bot's whole configuration, and the hash of its canonical JSON. Raises templates.OverrideError."""
     config = {"bot": bot, "environment": environment, "template": template.name}
     own = overridden(template, overrides)
-    config |= own.model_dump(mode="json", exclude={"name", "description"})
+    config |= own.model_dump(mode="json", exclude=set(FIXED))
     return config, hashed(config)
 
 

@@ -1,6 +1,6 @@
 """What each model does for its money, and where a cheaper one would do. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,21 +73,29 @@ def _row(template: str, model: str, of: Sequence[ModelSpend], quality: Mapping[s
 
 
 def cheaper_model(
-    spend: ModelSpend, allowed: Sequence[str], quality: Quality, days: float, now_day: str, standing: str = ""
+    spend: ModelSpend,
+    allowed: Sequence[str],
+    quality: Quality,
+    days: float,
+    day: str,
+    standing: str = "",
+    priced_as: Callable[[str], str] = str,
 ) -> Advice:
     """Whether the bot should use another model of those its template allows.
 
-    `spend`: over the last `days`. A model of unknown price is neither left nor suggested.
+    `spend`: over the last `days`. `day`: whose prices hold. A model of unknown price is neither left nor
+    suggested; `priced_as` says by which name price lists know one.
     """
     advice = Advice(spend.bot, "model", "fits", spend.model)
     if spend.requests < FEW_REQUESTS:
         why = f"{spend.requests:.0f} requests in {days:.0f} days; {FEW_REQUESTS} are needed"
         return _with(advice, "insufficient data", [why])
     tokens = round(spend.input_tokens / spend.requests), round(spend.output_tokens / spend.requests)
-    present = request_price(spend.model, *tokens, now_day)
+    present = request_price(priced_as(spend.model), *tokens, day)
     if present is None:
         return _with(advice, "insufficient data", [f"the price of {spend.model} is not known"])
-    prices = {model: request_price(model, *tokens, now_day) for model in allowed if model != spend.model}
+    prices = {model: request_price(priced_as(model), *tokens, day) for model in allowed}
+    prices.pop(spend.model, None)
     ease = 1 / EASE if standing in prices else 1.0
     found = [(price, model) for model, price in prices.items() if price is not None]
     found = [(price, model) for price, model in found if price <= present * CHEAPER * ease]

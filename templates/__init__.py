@@ -1,12 +1,13 @@
 """Bot types: versioned YAML beside the schema that loads it."""
 
-from templates.overrides import OVERRIDABLE, OverrideError, overridden
+from templates.overrides import FIXED, OVERRIDABLE, OverrideError, overridden
 from templates.schema import (
     BUNDLED,
     ENVIRONMENTS,
     BotTemplate,
     Environment,
     ProbeTemplate,
+    ScalingTemplate,
     TemplateError,
     Templates,
     load,
@@ -15,11 +16,13 @@ from templates.schema import (
 __all__ = [
     "BUNDLED",
     "ENVIRONMENTS",
+    "FIXED",
     "OVERRIDABLE",
     "BotTemplate",
     "Environment",
     "OverrideError",
     "ProbeTemplate",
+    "ScalingTemplate",
     "TemplateError",
     "Templates",
     "load",

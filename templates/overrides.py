@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from templates.schema import BotTemplate, merged
 
-FIXED: Final = ("name", "description")
+FIXED: Final = ("name", "description", "models", "scaling")  # what the type is, and no bot's configuration
 OVERRIDABLE: Final = tuple(name for name in BotTemplate.model_fields if name not in FIXED)
 
 

@@ -69,6 +69,21 @@ class ProbeTemplate(_Strict):
     mesh_path: UrlPath = "/mesh"
 
 
+class ScalingTemplate(_Strict):
+    """How many bots of this type there may be in an environment. Without it their number is people's."""
+
+    min: Annotated[int, Field(ge=1, le=100)]
+    max: Annotated[int, Field(ge=1, le=100)]
+    target: Annotated[float, Field(gt=0, lt=1)]  # of the capacity that should be left, and of bots healthy
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min", value):
+            raise ValueError(f"is less than min ({info.data['min']})")
+        return value
+
+
 class BotTemplate(_Strict):
     """One bot type. Durations as `30m`, sizes as `4GB`, as the files write them."""
 
@@ -83,6 +98,8 @@ class BotTemplate(_Strict):
     cooldown: Duration
     capabilities: Annotated[list[Capability], Field(min_length=1, max_length=32)]
     probe: ProbeTemplate = ProbeTemplate()
+    models: list[Model] = []  # that its bots may be advised to use; no bot is configured with it
+    scaling: ScalingTemplate | None = None  # the same
 
     @property
     def storage_gib(self) -> int:
