@@ -99,6 +99,9 @@ class Engine:
                 return
             await asyncio.sleep(POLL)
 
+    def is_leaving(self) -> bool:
+        return self._leaving
+
     def let_go(self) -> None:
         """The service is about to stop: whoever waits for a run gets an answer now."""
         self._leaving = True
@@ -195,6 +198,8 @@ class Engine:
             waiting = await tx.blocked(self.nudged)
         self.metrics.runs.labels(run.kind, outcome).inc()
         self.metrics.duration.labels(run.kind).observe(now - run.created_at)
+        if run.kind != "recover":
+            self.metrics.deployment_duration.labels(run.kind).observe(now - run.created_at)
         self.notifier.wake()
         for other in waiting:
             self.wake(other.id)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 TIERS: Final = ("restart", "reboot", "redeploy")
 RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed")
+DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
 GATES: Final = ("paused", "silenced", "sight", "fleet", "in_flight", "rate", "mode")
@@ -31,6 +32,7 @@ IGNORED: Final = (
 )
 REFRESH_OUTCOMES: Final = ("refreshed", "failed")
 SCALING_OUTCOMES: Final = ("begun", "shadowed", "proposed", "refused")
+LAUNCH_FAULTS: Final = ("throttled", "transient", "capacity", "denied", "refused", "gone")
 DURATION_BUCKETS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800)
 
 
@@ -98,6 +100,19 @@ ALERTS_TRUNCATED = Series(
 MANAGED = Series("bot_remediator_managed_bots", "gauge", "Bots in the registry.")
 NOTIFICATIONS = Series(
     "bot_remediator_notifications_total", "counter", "Messages to people.", ("channel", "outcome")
+)
+DEPLOYMENT_PROGRESS = Series(
+    "bot_deployment_progress_ratio", "gauge", "How far a deployment under way is.", ("bot", "kind")
+)
+DEPLOYMENT_DURATION = Series(
+    "bot_deployment_duration_seconds", "histogram", "From the start of a deployment to its end.", ("kind",)
+)
+ROLLOUT_ACTIVE = Series("bot_rollout_active", "gauge", "1 while a rolling update goes on.", ("rollout",))
+ROLLOUT_PROGRESS = Series(
+    "bot_rollout_progress_ratio",
+    "gauge",
+    "Share of its bots that a rolling update is done with.",
+    ("rollout",),
 )
 BUILD_INFO = Series("bot_remediator_build_info", "gauge", "1, with the version.", ("version", "python"))
 
@@ -173,6 +188,13 @@ DRIFT_LOOKED = Series(
     "bot_config_drift_last_look_timestamp_seconds", "gauge", "When the observer of drift last saw the fleet."
 )
 
+LAUNCH_ERRORS = Series(
+    "bot_launch_errors_total", "counter", "Launches that EC2 did not carry out, by why.", ("kind",)
+)
+ORPHANS = Series(
+    "bot_orphan_instances", "gauge", "Instances that are tagged as ours, and that no bot and no run claims."
+)
+
 COST_SERIES: Final = (
     COST,
     COST_UNKNOWN,
@@ -204,6 +226,10 @@ SERIES: Final = (
     ALERTS_TRUNCATED,
     MANAGED,
     NOTIFICATIONS,
+    DEPLOYMENT_PROGRESS,
+    DEPLOYMENT_DURATION,
+    ROLLOUT_ACTIVE,
+    ROLLOUT_PROGRESS,
     BUILD_INFO,
     PRICE_REFRESHES,
     SCALINGS,
@@ -211,6 +237,8 @@ SERIES: Final = (
     ROLLBACKS,
     DRIFT,
     DRIFT_LOOKED,
+    LAUNCH_ERRORS,
+    ORPHANS,
     *COST_SERIES,
 )
 
@@ -268,6 +296,13 @@ class Metrics:
         self.duration = Histogram(
             DURATION.name, DURATION.help, DURATION.labels, buckets=DURATION_BUCKETS, registry=registry
         )
+        self.deployment_duration = Histogram(
+            DEPLOYMENT_DURATION.name,
+            DEPLOYMENT_DURATION.help,
+            DEPLOYMENT_DURATION.labels,
+            buckets=(*DURATION_BUCKETS, 3600),
+            registry=registry,
+        )
         self.blocked = _counter(BLOCKED_TOTAL, registry)
         self.storm = _gauge(STORM, registry)
         self.fleet_ratio = _gauge(FLEET_RATIO, registry)
@@ -279,13 +314,18 @@ class Metrics:
         self.rollbacks = _counter(ROLLBACKS, registry)
         self.price_refreshes = _counter(PRICE_REFRESHES, registry)
         self.scalings = _counter(SCALINGS, registry)
+        self.launch_errors = _counter(LAUNCH_ERRORS, registry)
+        self.orphans = _gauge(ORPHANS, registry)
         self.cost = Shown(COST_SERIES, registry)
         _gauge(BUILD_INFO, registry).labels(version, platform.python_version()).set(1)
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
         """A counter that appears with its first event hides it from `increase()`."""
-        for kind, outcomes in (("recover", RECOVER_OUTCOMES), ("deploy", DEPLOY_OUTCOMES)):
+        for kind in DEPLOYMENT_KINDS:
+            self.deployment_duration.labels(kind)
+        deployments = [(kind, DEPLOY_OUTCOMES) for kind in ("deploy", "redeploy")]
+        for kind, outcomes in (("recover", RECOVER_OUTCOMES), *deployments):
             self.duration.labels(kind)
             for outcome in outcomes:
                 self.runs.labels(kind, outcome)
@@ -300,6 +340,8 @@ class Metrics:
             self.alerts.labels(status)
         for outcome in ("sent", "failed"):
             self.notifications.labels("telegram", outcome)
+        for kind in LAUNCH_FAULTS:
+            self.launch_errors.labels(kind)
         for outcome in REFRESH_OUTCOMES:
             self.price_refreshes.labels(outcome)
         for direction in ("out", "in"):

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from typing_extensions import TypedDict
 
 from remediator.ladder import TIERS
 from remediator.model import AuditEntry, Bot, Hold, Run, Step, StoredAlert, StoredVerdict
+from remediator.progress import Progress
+
+BEGUN: Final = Progress(0, None)
 
 
 class AttemptView(TypedDict):
@@ -65,10 +68,15 @@ class RecoveryView(TypedDict):
 class DeploymentView(TypedDict):
     deploymentId: str
     botName: str
+    kind: str
     status: str
     reason: str
     startedAt: str
     finishedAt: str | None
+    percent: int
+    estimatedSeconds: float | None
+    estimatedFinish: str | None
+    warnings: list[str]
     steps: list[StepView]
 
 
@@ -127,14 +135,28 @@ def recovery(
     }
 
 
-def deployment(run: Run, steps: Iterable[Step] = ()) -> DeploymentView:
+def deployment(
+    run: Run,
+    steps: Iterable[Step] = (),
+    progress: Progress = BEGUN,
+    *,
+    now: float = 0,
+    warnings: Sequence[str] = (),
+) -> DeploymentView:
+    """`now`: when `progress` was judged."""
+    left = progress.seconds
     return {
         "deploymentId": run.id,
         "botName": run.bot,
+        "kind": run.kind,
         "status": run.status,
         "reason": run.reason,
         "startedAt": iso(run.created_at),
         "finishedAt": maybe_iso(run.finished_at),
+        "percent": progress.percent,
+        "estimatedSeconds": None if left is None else round(left, 1),
+        "estimatedFinish": None if left is None else iso(now + left),
+        "warnings": list(warnings),
         "steps": [_step(step) for step in steps],
     }
 

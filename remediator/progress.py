@@ -1,0 +1,63 @@
+"""How far a deployment is, and how long it will still take, judged by what earlier ones took. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from remediator.model import Run, Step
+
+# Seconds a step takes, by kind of run and in the order they are made, until there is something to learn from.
+USUAL: Final[Mapping[str, Mapping[str, float]]] = {
+    "deploy": {"token": 1, "image": 1, "launch": 3, "running": 20, "healthy": 150, "registered": 2},
+    "redeploy": {
+        "plan": 0,
+        "reserved": 1,
+        "image": 1,
+        "launch": 3,
+        "running": 20,
+        "healthy": 150,
+        "stopped": 45,
+        "activated": 15,
+        "moved": 2,
+        "soaked": 300,
+        "kept": 1,
+    },
+}
+MOST: Final = 0.95  # of its expected time: more a step that is not over cannot claim
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    percent: int
+    seconds: float | None  # until the end; None where nobody can say
+
+
+def learn(kind: str, past: Sequence[Iterable[Step]]) -> dict[str, float]:
+    """What to expect of each step: its median over the runs that went well, newest or not."""
+    took: defaultdict[str, list[float]] = defaultdict(list)
+    for steps in past:
+        for step in steps:
+            if step.finished_at is not None:
+                took[step.name].append(step.finished_at - step.intended_at)
+    learned = {name: median(times) for name, times in took.items() if 2 * len(times) >= len(past)}
+    return learned or dict(USUAL.get(kind, {}))
+
+
+def progress(run: Run, steps: Sequence[Step], expected: Mapping[str, float], now: float) -> Progress:
+    """`expected`: seconds by name of a step, as `learn` gives them."""
+    begun = {step.name: step for step in steps}
+    total = sum(expected.values()) or 1.0
+    done = 0.0
+    for name, seconds in expected.items():
+        step = begun.get(name)
+        if step is not None and step.state == "done":
+            done += seconds
+        elif step is not None and step.state == "intended":
+            done += min(now - step.intended_at, MOST * seconds)
+    share = int(100 * done / total + 1e-9)
+    failing = any(step.state == "failed" for step in steps)
+    if run.finished_at is not None:
+        return Progress(min(share, 99) if failing or run.status == "failed" else 100, None)
+    return Progress(min(share, 99), None if failing else max(total - done, 0.0))
