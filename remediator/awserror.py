@@ -25,6 +25,7 @@ from botocore.exceptions import (
 )
 
 Kind = Literal["unavailable", "in_doubt", "capacity", "denied", "gone", "refused"]
+LaunchError = Literal["throttled", "transient", "capacity", "denied", "gone", "refused"]
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 THROTTLED: Final = frozenset(
@@ -86,6 +87,13 @@ class AwsError(Exception):
     def limit(self) -> bool:
         """The account's own limit is reached."""
         return self.code in LIMITS
+
+    @property
+    def series(self) -> LaunchError:
+        """As `bot_launch_errors_total` has it."""
+        if self.kind == "unavailable" or self.kind == "in_doubt":
+            return "throttled" if self.throttled else "transient"
+        return self.kind
 
     @property
     def remedy(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from remediator.addresses import Address, Addresses
+from remediator.attributes import Attributes
 from remediator.awserror import AwsError, Kind, named
 from remediator.caller import BOT_TAG, DEPLOYMENT_TAG, MANAGED, Guard, Instance, instance_of
 from remediator.ssm import (
@@ -39,16 +40,16 @@ __all__ = [
 ]
 
 
-class Aws(Commands, Parameters, Addresses, Volumes):
+class Aws(Commands, Parameters, Addresses, Volumes, Attributes):
     async def run_instance(self, request: Mapping[str, Any], guard: Guard) -> str:
-        """RunInstances, exactly as intended. The ClientToken in it makes a repeat harmless.
+        """RunInstances, exactly as intended, once. The ClientToken in it makes a repeat harmless.
 
         Not so one that comes when another replica has cleaned up already: hence the guard.
         """
 
         def launch() -> str:
             guard()
-            return self._ec2.run_instances(**request)["Instances"][0]["InstanceId"]
+            return self._ec2_once.run_instances(**request)["Instances"][0]["InstanceId"]
 
         return await self._call("RunInstances", launch)
 

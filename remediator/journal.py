@@ -33,6 +33,7 @@ class Done:
 class Failed:
     why: str
     denied: bool = False  # our own permissions are at fault; trying harder would not help
+    kind: str = ""  # where AWS was at fault: see remediator.awserror
 
 
 Outcome = Done | Failed
@@ -65,7 +66,8 @@ class Journal:
         if begun is not None and begun.state == "done":
             return Done(begun.result, begun.detail)
         if begun is not None and begun.state == "failed":
-            return Failed(begun.detail, denied=bool(begun.result.get("denied")))
+            result = begun.result
+            return Failed(begun.detail, denied=bool(result.get("denied")), kind=result.get("kind", ""))
         if begun is None:
             async with self.store.hold(self.lease) as tx:
                 await tx.intend(self.run.id, name, request or {})
@@ -92,9 +94,9 @@ class Journal:
                 if error.kind == "in_doubt" and settle is not None:
                     return await self.attempt(settle, None, request, deadline=deadline)
                 if error.kind not in ("unavailable", "in_doubt"):
-                    return Failed(str(error), denied=error.kind == "denied")
+                    return Failed(error.told, denied=error.kind == "denied", kind=error.kind)
                 if tries >= len(BACKOFF) and self.store.clock() >= deadline:
-                    return Failed(str(error))
+                    return Failed(error.told, kind=error.kind)
                 log.warning("aws is away", error=str(error), next_try_seconds=pause)
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
@@ -106,7 +108,8 @@ class Journal:
             if isinstance(outcome, Done):
                 ended = {"state": state, "result": dict(outcome.result), "detail": outcome.detail}
             else:
-                ended = {"state": "failed", "result": {"denied": outcome.denied}, "detail": outcome.why}
+                result = {"denied": outcome.denied, "kind": outcome.kind}
+                ended = {"state": "failed", "result": result, "detail": outcome.why}
             if state == "acted" and isinstance(outcome, Done):
                 ended["acted_at"] = tx.now
             else:

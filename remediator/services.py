@@ -70,7 +70,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             needed=settings.verify_probes,
             sample=settings.fleet_sample,
         )
-        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings)
+        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings, metrics)
         prometheus = Prometheus(settings.prometheus_url, calling) if settings.prometheus_url else None
         sight = Sight(prometheus, settings.alertmanager_url, calling)
         recovery = Recovery(store, Hands(aws, launcher, prober), sight, metrics, settings)

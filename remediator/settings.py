@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import templates
 from remediator.modes import Rule, parse_rule
+from remediator.places import MEMORY_GIB
 
 PREFIX: Final = "BOT_REMEDIATOR_"
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -82,7 +83,18 @@ class Settings(BaseSettings):
         description="image id, or the SSM public parameter that names it",
     )
     security_group_ids: Words = Field([], description="security groups of a bot's instance")
-    subnet_id: str | None = Field(None, description="subnet of a bot's instance")
+    subnet_ids: Words = Field(
+        [], description="subnets of a bot's instance: the first that has room; none: the default VPC's"
+    )
+    zones: Words = Field([], description="the same by zone, such as us-west-1a, where no subnet is named")
+    instance_types: Words = Field(
+        [], description="other types, where no zone has room for a bot's own; smaller ones are left out"
+    )
+    launch_burst: int = Field(5, ge=1, description="launches at once; EC2's own limit is 5")
+    launch_refill: Duration = Field(0.5, description="one more may begin after each such time")
+    launch_grace: Duration = Field(
+        30, description="how long an instance is looked for whose launch was never answered"
+    )
     key_name: str | None = Field(None, description="EC2 key pair, such as bot-factory; none: no SSH key")
     instance_profile: str | None = Field(None, description="profile by which a bot reads its own secrets")
     address: Literal["private", "public"] = Field("private", description="which address of a bot is probed")
@@ -159,6 +171,17 @@ class Settings(BaseSettings):
             )
         if self.token is not None and not self.token.get_secret_value().strip():
             raise ValueError(f"{PREFIX}TOKEN: is empty; unset it or give it a value")
+        for name in self.instance_types:
+            if name not in MEMORY_GIB:
+                known = ", ".join(sorted(MEMORY_GIB))
+                raise ValueError(f"{PREFIX}INSTANCE_TYPES: {name} is not known; use some of {known}")
+        if self.subnet_ids and self.zones:
+            raise ValueError(
+                f"{PREFIX}ZONES: SUBNET_IDS are set, and a subnet has its zone; unset one of them"
+            )
+        if wrong := [pair for pair in self.model_priced_as if "/" not in pair.partition("=")[2]]:
+            raise ValueError(f"{PREFIX}MODEL_PRICED_AS: {wrong[0]!r} must be MODEL=MODEL, provider/name each")
+        self._can_restart()
         if (self.telegram_token is None) != (self.telegram_chat_id is None):
             raise ValueError(f"{PREFIX}TELEGRAM_TOKEN and _CHAT_ID go together; set both or none")
         return self
@@ -206,5 +229,11 @@ def _shown(default: object, metadata: list[object]) -> str:
     if isinstance(default, tuple):
         return ":".join(map(str, default))
     if any(getattr(item, "func", None) is seconds for item in metadata):
-        return f"{default // 60}m" if int(str(default)) % 60 == 0 else f"{default}s"  # type: ignore[operator]
+        return _duration(float(str(default)))
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _duration(value: float) -> str:
+    if value < 1:
+        return f"{value * 1000:.0f}ms"
+    return f"{value / 60:.0f}m" if value % 60 == 0 else f"{value:g}s"

@@ -70,7 +70,7 @@ class Replica(Hooks):
             sample=settings.fleet_sample,
         )
         prober.replica = self
-        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings)
+        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings, around.metrics)
         sight = SimulatedSight(None, None, nobody)
         sight.replica = self
         hands = Hands(aws, launcher, prober)

@@ -9,6 +9,7 @@ import templates
 from remediator.configuration import render
 from remediator.launch import launch_request
 from remediator.model import Bot
+from remediator.places import Place
 from remediator.settings import Settings, read_settings
 
 SETTINGS = read_settings(aws_region="us-west-1")
@@ -37,6 +38,7 @@ def request(one: Bot, settings: Settings = SETTINGS, **changes: Any) -> dict[str
         "deployment": "dep-0123456789abcdef",
         "role": "candidate",
         "attempt": 1,
+        "place": Place(one.config["instance_type"]),
     }
     return launch_request(one, settings=settings, **{**asked, **changes})
 
@@ -65,7 +67,11 @@ def test_an_instance_is_asked_for_with_every_security_option_said(kind: str) -> 
         "HttpTokens": "required",
         "HttpEndpoint": "enabled",
         "HttpPutResponseHopLimit": 1,
+        "InstanceMetadataTags": "disabled",
     }
+    assert asked["CreditSpecification"] == {"CpuCredits": "standard"}
+    assert asked["InstanceInitiatedShutdownBehavior"] == "stop"
+    assert asked["DisableApiTermination"] is False
     (device,) = asked["BlockDeviceMappings"]
     assert device["Ebs"] == {
         "VolumeSize": templates.load().get(kind, "production").storage_gib,
@@ -73,7 +79,7 @@ def test_an_instance_is_asked_for_with_every_security_option_said(kind: str) -> 
         "Encrypted": True,
         "DeleteOnTermination": True,
     }
-    assert "KeyName" not in asked
+    assert not {"KeyName", "SecurityGroups", "NetworkInterfaces"} & asked.keys()
 
 
 def test_instance_and_volume_are_tagged_in_the_same_call() -> None:
@@ -99,11 +105,10 @@ def test_a_client_token_names_the_deployment_and_the_attempt_and_fits() -> None:
 def test_where_the_network_is_chosen_it_is_asked_for() -> None:
     settings = read_settings(
         security_group_ids=["sg-1", "sg-2"],
-        subnet_id="subnet-1",
         key_name="bot-factory",
         instance_profile="bot",
     )
-    asked = request(bot(), settings)
+    asked = request(bot(), settings, place=Place("t3.small", subnet="subnet-1"))
     assert asked["SecurityGroupIds"] == ["sg-1", "sg-2"]
     assert asked["SubnetId"] == "subnet-1"
     assert asked["KeyName"] == "bot-factory"
