@@ -11,7 +11,7 @@ from pydantic import BaseModel
 class Operation:
     """`access`: who may call without the token. `answers`: status → (what it means, its shape)."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     handler: str
     answers: Mapping[int, tuple[str, Any]]
@@ -21,4 +21,5 @@ class Operation:
 
 
 TEXT: Final = str
+BINARY: Final = bytes
 ANY: Final = dict[str, Any]

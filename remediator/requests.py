@@ -4,7 +4,7 @@ In JSON the names are the seed's: botName, botType, telegramToken.
 """
 
 import json
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     StrictBool,
     StrictInt,
     ValidationError,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
@@ -84,6 +85,29 @@ class RedeployRequest(_Body):
     version: Annotated[StrictInt, Field(ge=1)] | None = None
 
 
+class RolloutRequest(_Body):
+    """Which bots: those named, of a template, of an environment; where several are given, all must fit."""
+
+    bots: Annotated[list[str], Field(min_length=1, max_length=5000)] | None = None
+    template: str | None = None
+    environment: Literal["production", "staging", "development"] | None = None
+    batch_size: Annotated[StrictInt, Field(ge=1)] = 1
+    max_unavailable: Annotated[StrictInt, Field(ge=0, description="more ill bots among them stop it")] = 1
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    by: Annotated[str, Field(max_length=100)] = ""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.selection:
+            raise ValueError("names no bots: give bots, template or environment")
+        return self
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        chosen = {"bots": self.bots, "template": self.template, "environment": self.environment}
+        return {key: value for key, value in chosen.items() if value is not None}
+
+
 class RollbackRequest(_Body):
     """Without `version`: to the one before the one that runs."""
 
@@ -108,6 +132,22 @@ class HoldRequest(_Body):
     by: Annotated[str, Field(max_length=100)] = ""
     starts_at: AwareDatetime | None = None
     ends_at: AwareDatetime | None = None
+
+
+class BackupRequest(_Body):
+    """Who will be able to open it: age recipients, whose keys never leave their owners."""
+
+    recipients: Annotated[list[str], Field(min_length=1, max_length=20)] = Field(examples=[["age1…"]])
+    by: Annotated[str, Field(max_length=100)] = ""
+
+
+class BudgetRequest(_Body):
+    """US dollars a month."""
+
+    usd: Annotated[float, Field(gt=0, le=1e9)]
+    refuse: bool = False
+    by: Annotated[str, Field(max_length=100)] = ""
+    reason: Annotated[str, Field(max_length=500)] = ""
 
 
 M = TypeVar("M", bound=BaseModel)
