@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
-import boto3
 from anyio import CapacityLimiter
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from remediator.awserror import AwsError, named
+from remediator.awsmodels import lean_session
 
 MANAGED: Final = "bot-orchestrator:managed"
 BOT_TAG: Final = "bot-orchestrator:bot"
@@ -40,7 +40,7 @@ class Caller:
 
     def __init__(self, *, region: str, endpoint_url: str | None, concurrency: int) -> None:
         self._limiter = CapacityLimiter(concurrency)
-        session = boto3.session.Session(region_name=region)
+        session = lean_session(region)
 
         def config(attempts: int) -> Config:
             return Config(

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio.to_thread
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from remediator.awsmodels import lean_session
 from remediator.prices import PriceTable, from_products
 
 HOME: Final = "us-east-1"  # it tells of every region, and is served in few
@@ -34,7 +34,7 @@ class PricingError(Exception):
 
 class Pricing:
     def __init__(self, endpoint_url: str | None) -> None:
-        self._client = boto3.session.Session(region_name=HOME).client(
+        self._client = lean_session(HOME).client(
             "pricing",
             endpoint_url=endpoint_url,
             config=Config(
