@@ -6,7 +6,12 @@ from typing import Any, Final
 
 from remediator.caller import MANAGED, Caller, tags_of
 
-METADATA_OPTIONS: Final = ("HttpTokens", "HttpEndpoint", "HttpPutResponseHopLimit")
+METADATA_OPTIONS: Final = (
+    "HttpTokens",
+    "HttpEndpoint",
+    "HttpPutResponseHopLimit",
+    "InstanceMetadataTags",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ METADATA: Final[Mapping[str, Any]] = {
     "HttpTokens": "required",
     "HttpEndpoint": "enabled",
     "HttpPutResponseHopLimit": 1,
+    "InstanceMetadataTags": "disabled",
 }
 OVER: Final = ("terminated", "shutting-down", "stopped", "stopping")
 
@@ -91,6 +92,7 @@ def declared(bot: Bot, launch: Mapping[str, Any] | None, settings: Settings) -> 
         security_groups=tuple(sorted(settings.security_group_ids)) or None,
         instance_profile=settings.instance_profile,
         user_data=fingerprint(launch["UserData"].encode()) if launch is not None else None,
+        metadata_options=launch["MetadataOptions"] if launch is not None else METADATA,
     )
 
 
