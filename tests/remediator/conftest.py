@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import socket
 import sqlite3
 import sys
@@ -293,8 +292,8 @@ def clients(endpoint_url: str) -> tuple[EC2Client, SSMClient]:
 async def one_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with run_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.2) as cloud:
         ec2, ssm = clients(cloud.endpoint_url)
-        content = json.dumps(RESTART_CONTENT)  # else the first restart of all would be sent twice
-        ssm.create_document(Name=RESTART_DOCUMENT, Content=content, DocumentType="Command")
+        # else the first restart of all would be sent twice
+        ssm.create_document(Name=RESTART_DOCUMENT, Content=RESTART_CONTENT, DocumentType="Command")
         yield World(cloud, ec2, ssm)
 
 
@@ -408,7 +407,7 @@ class Remediator:
 
 
 def read_rows(database: Path, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as connection:
         return connection.execute(query, list(values)).fetchall()
 
 
@@ -452,7 +451,12 @@ def run_remediator(
             ready=answers(f"http://{address}/-/ready"),
             grace=20,
         )
-        async with process, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=90)) as session:
+        # A connection kept from the service's last life would break the first call of its next.
+        fresh = aiohttp.TCPConnector(force_close=True)
+        async with (
+            process,
+            aiohttp.ClientSession(connector=fresh, timeout=aiohttp.ClientTimeout(total=90)) as session,
+        ):
             yield Remediator(process, Api(f"http://{address}", session), database)
 
     return run

@@ -66,7 +66,7 @@ class Nowhere:
         return read_rows(self.database, query)
 
     def execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
+        with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
             connection.execute(statement)
 
 
