@@ -1,11 +1,12 @@
-"""The last probes of a bot, packed: 18 bytes each, failures kept longer than successes. Pure."""
+"""The last probes of a bot, packed: 17 bytes each, failures kept longer than successes. Pure."""
 
 import struct
 from dataclasses import dataclass
 
 from exporter.answer import ProbeResult, Reason
 
-_ENTRY = struct.Struct("<dffBB")  # when, seconds of /health and /mesh, their reasons: 0 is well
+_ENTRY = struct.Struct("<dffB")  # when, seconds of /health and /mesh, their reasons in half a byte each
+_SIZE = _ENTRY.size
 _SUCCESSES, _FAILURES = 4, 10
 _REASONS = (None, *Reason)
 _CODES = {reason: code for code, reason in enumerate(_REASONS)}
@@ -25,23 +26,22 @@ class Past:
 def remember(history: bytes, result: ProbeResult) -> bytes:
     """The history with this probe at its end, and the oldest of its kind gone where there are too many."""
     health, mesh = result.health, result.mesh
-    codes = _CODES[health.reason], _CODES[mesh.reason]
-    history += _ENTRY.pack(result.at, health.seconds, mesh.seconds, *codes)
-    failed = codes != (0, 0)
-    size = _ENTRY.size
-    alike = [
-        start
-        for start in range(0, len(history), size)
-        if (history[start + size - 2 : start + size] != b"\0\0") == failed
-    ]
-    if len(alike) <= (_FAILURES if failed else _SUCCESSES):
+    reasons = _CODES[health.reason] << 4 | _CODES[mesh.reason]  # 0 is well
+    history += _ENTRY.pack(result.at, health.seconds, mesh.seconds, reasons)
+    kinds = history[_SIZE - 1 :: _SIZE]
+    well = kinds.count(0)
+    if reasons == 0 and well > _SUCCESSES:
+        oldest = kinds.index(0)
+    elif reasons != 0 and len(kinds) - well > _FAILURES:
+        oldest = len(kinds) - len(kinds.lstrip(b"\0"))
+    else:
         return history
-    return history[: alike[0]] + history[alike[0] + size :]
+    return history[: oldest * _SIZE] + history[(oldest + 1) * _SIZE :]
 
 
 def recall(history: bytes) -> list[Past]:
     """Oldest first."""
     return [
-        Past(at, health_seconds, mesh_seconds, _REASONS[health], _REASONS[mesh])
-        for at, health_seconds, mesh_seconds, health, mesh in _ENTRY.iter_unpack(history)
+        Past(at, health_seconds, mesh_seconds, _REASONS[reasons >> 4], _REASONS[reasons & 15])
+        for at, health_seconds, mesh_seconds, reasons in _ENTRY.iter_unpack(history)
     ]

@@ -1,14 +1,13 @@
 """What a probe came to, given what was known before. Pure."""
 
-from dataclasses import dataclass
 from sys import intern
+from typing import NamedTuple
 
 from exporter.answer import Facts, ProbeResult, Reason
 from exporter.score import Score, Thresholds, next_streak, score
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is remembered of a bot between its probes.
 
     `score` is None before the first probe; `last_success` is unix seconds, None if it never was ok;
@@ -29,8 +28,7 @@ class State:
 UNKNOWN = State()
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """A probe, its score, and what is to be remembered."""
 
     result: ProbeResult

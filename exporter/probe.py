@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import aiohttp
@@ -96,7 +96,7 @@ async def probe(
     close = not (same_address or keep_alive)
     health = await _ask(session, health_url, limits, max_body, close, steps)
     if same_address and health.reason in UNREACHED:
-        mesh = replace(health, detail=f"as /health: {health.detail}")
+        mesh = health._replace(detail=f"as /health: {health.detail}")
     else:
         mesh = await _ask(session, mesh_url, limits, max_body, not keep_alive, steps)
     return ProbeResult(target.bot, at, health, mesh)

@@ -1,7 +1,7 @@
 """The health score of a bot, 0 to 100. Pure: what a probe saw and the failure streak in, points out."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exporter.answer import ProbeResult
 
@@ -24,8 +24,7 @@ class Thresholds:
     latency_zero: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """Points by component; their sum is the score."""
 
     health: float
