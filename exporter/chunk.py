@@ -3,16 +3,19 @@
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, MutableSequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from exporter import metrics
-from exporter.columns import ABSENT, NOTHING, NUMBERS, REASONS, escape, info_labels
+from exporter.columns import ABSENT, CHANGING, NOTHING, NUMBERS, REASONS, escape, info_labels
 from exporter.metrics import PER_BOT
 from exporter.targets import Target
 
 _LEVEL = 1  # the text repeats itself so much that more effort saves little
 _BIT = {family: 1 << index for index, family in enumerate(PER_BOT)}
 _NUMBER_BITS = tuple(_BIT[column.family] for column in NUMBERS)
+_CHANGING_BITS = reduce(or_, _NUMBER_BITS[:CHANGING])
 _WIDTH = len(NUMBERS)
 _NOTHING = array("d", NOTHING)
 _INFO, _CONFIG, _FAILURE = (
@@ -74,12 +77,14 @@ class Chunk:
         row = self._rows.get(target.bot)
         if row is None:
             row = self._add(target)
-        dirty = self.dirty
-        place = slice(row * _WIDTH, (row + 1) * _WIDTH)
-        for before, value, bit in zip(self._numbers[place], numbers, _NUMBER_BITS, strict=True):
-            if before != value:
-                dirty |= bit
-        self._numbers[place] = array("d", numbers)
+        dirty = self.dirty | _CHANGING_BITS
+        start, end = row * _WIDTH, (row + 1) * _WIDTH
+        before, after = self._numbers[start + CHANGING : end], array("d", numbers)
+        if before != after[CHANGING:]:
+            for old, new, bit in zip(before, numbers[CHANGING:], _NUMBER_BITS[CHANGING:], strict=True):
+                if old != new:
+                    dirty |= bit
+        self._numbers[start:end] = after
         for reasons, reason in zip(self._failures, failures, strict=True):
             if reasons[row] != reason:
                 reasons[row] = reason

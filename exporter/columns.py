@@ -28,14 +28,15 @@ def _by(family: Family, label: str, values: tuple[str, ...]) -> tuple[Column, ..
     return tuple(Column(family, f',{label}="{value}"') for value in values)
 
 
+# The first few change with each probe, the others seldom.
 NUMBERS = (
+    *_by(metrics.BOT_PROBE_DURATION_SECONDS, "endpoint", metrics.ENDPOINTS),
+    Column(metrics.BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS),
+    Column(metrics.BOT_PROBE_LAST_TIMESTAMP_SECONDS),
     Column(metrics.BOT_UP),
     Column(metrics.BOT_HEALTH_SCORE),
     *_by(metrics.BOT_HEALTH_COMPONENT_SCORE, "component", metrics.COMPONENTS),
-    *_by(metrics.BOT_PROBE_DURATION_SECONDS, "endpoint", metrics.ENDPOINTS),
     Column(metrics.BOT_PROBE_FAILURE_STREAK),
-    Column(metrics.BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS),
-    Column(metrics.BOT_PROBE_LAST_TIMESTAMP_SECONDS),
     Column(metrics.BOT_MESH_UP),
     Column(metrics.BOT_MESH_PEERS_UP_RATIO),
     Column(metrics.BOT_CONTEXT_USAGE_RATIO),
@@ -44,26 +45,24 @@ NUMBERS = (
     Column(metrics.BOT_USAGE_OUTPUT_TOKENS_TOTAL),
     Column(metrics.BOT_RESTARTS_TOTAL),
 )
+CHANGING = 4
 NOTHING = (ABSENT,) * len(NUMBERS)
 
 
 def numbers(seen: Observation) -> tuple[float, ...]:
     """The numbers of an observation, in the order of `NUMBERS`."""
-    result, score, state, facts = seen.result, seen.score, seen.state, seen.facts
+    result, score, state, facts = seen
     health, mesh = result.health, result.mesh
     peers = result.peers_up_ratio
     return (
-        1.0 if health.ok else 0.0,
-        score.total,
-        score.health,
-        score.mesh,
-        score.latency,
-        score.streak,
         round(health.seconds, 6),
         round(mesh.seconds, 6),
-        float(state.streak),
         ABSENT if state.last_success is None else round(state.last_success, 3),
         round(result.at, 3),
+        1.0 if health.ok else 0.0,
+        ABSENT if state.score is None else state.score,
+        *score,  # in the order of COMPONENTS
+        float(state.streak),
         1.0 if mesh.ok else 0.0,
         ABSENT if peers is None else round(peers, 4),
         ABSENT if facts.context_usage is None else round(facts.context_usage, 4),

@@ -6,6 +6,7 @@ rendered once an interval, shortly after its turn, however large the fleet.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from exporter.chunk import Chunk, member, unpacked
 from exporter.columns import failures, numbers
@@ -28,7 +29,8 @@ class Store:
 
     def __init__(self, bots: int = CHUNK) -> None:
         self._chunks = _chunks_for(bots)
-        self._next = 0  # the chunk to look at first when settling
+        self._chunk_of: dict[str, Chunk] = {}  # by bot
+        self._changed: dict[Chunk, None] = {}  # changed since they were rendered, the longest ago first
         self._headers = {
             open_metrics: tuple(header(family, open_metrics).encode() for family in PER_BOT)
             for open_metrics in (False, True)
@@ -36,7 +38,7 @@ class Store:
         self._header_members = {key: tuple(map(member, headers)) for key, headers in self._headers.items()}
 
     def __len__(self) -> int:
-        return sum(map(len, self._chunks))
+        return len(self._chunk_of)
 
     def reserve(self, bots: int) -> None:
         """Make ready for so many bots: more chunks, or far fewer, move every row."""
@@ -44,6 +46,8 @@ class Store:
         if len(self._chunks) / 4 < len(wanted) <= len(self._chunks):
             return
         old, self._chunks = self._chunks, wanted
+        self._chunk_of.clear()
+        self._changed.clear()
         for chunk in old:
             for target, version, config, values, reasons in chunk.rows():
                 self._chunk(target.bot).put(target, version, config, values, reasons)
@@ -60,19 +64,20 @@ class Store:
 
     def remove(self, bot: str) -> None:
         self._chunk(bot).remove(bot)
+        del self._chunk_of[bot]
 
     def settle(self, now: float, most: int = 1) -> None:
         """Render chunks whose turn is over; at most so many, so that probes are not held up."""
-        count = len(self._chunks)
-        for number in range(self._next, self._next + count):
-            chunk = self._chunks[number % count]
-            if chunk.dirty and (now - chunk.touched > _QUIET or now - chunk.rendered > _SPACING):
+        ripe = (
+            chunk
+            for chunk in self._changed
+            if now - chunk.touched > _QUIET or now - chunk.rendered > _SPACING
+        )
+        for chunk in tuple(islice(ripe, most)):
+            del self._changed[chunk]
+            if chunk.dirty:  # else a scrape came first
                 chunk.render()
                 chunk.rendered = now
-                most -= 1
-                if most == 0:
-                    self._next = number + 1
-                    return
 
     def render(
         self, *, gzip: bool = False, open_metrics: bool = False, page: int = 0, of: int = 1
@@ -94,7 +99,12 @@ class Store:
                 yield from members if gzip else map(unpacked, members)
 
     def _chunk(self, bot: str) -> Chunk:
-        return self._chunks[int(slot(bot, 1.0) * len(self._chunks))]
+        """The bot's, to be changed."""
+        chunk = self._chunk_of.get(bot)
+        if chunk is None:
+            chunk = self._chunk_of[bot] = self._chunks[int(slot(bot, 1.0) * len(self._chunks))]
+        self._changed[chunk] = None
+        return chunk
 
 
 def _chunks_for(bots: int) -> tuple[Chunk, ...]:
