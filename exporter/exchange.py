@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-from dataclasses import replace
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING
@@ -32,7 +31,7 @@ class Exchange:
     """Ends in exactly one call of `done`, unless it is abandoned. `_stage` is what a timeout would mean."""
 
     __slots__ = (
-        "_addresses", "_at", "_done", "_health", "_lag", "_own", "_place", "_reader", "_request", "_reused",
+        "_address", "_addresses", "_at", "_done", "_health", "_lag", "_own", "_reader", "_request", "_reused",
         "_sock", "_stage", "_started", "_target",
     )  # fmt: skip
 
@@ -42,8 +41,8 @@ class Exchange:
         self._health: EndpointResult | None = None
         self._sock: socket.socket | None = None
         self._reader: ResponseReader | None = None
-        self._place = ("", 0)  # host and port of the connection
-        self._addresses: tuple[Address, ...] = ()  # still to be tried
+        self._address = ""  # host and port of the connection
+        self._addresses: tuple[Address, ...] = ()  # of the host, still to be tried
         self._reused = False
 
     def ask(self) -> None:
@@ -57,16 +56,15 @@ class Exchange:
         last = not own.settings.keep_alive and (mesh or not target.mesh_path.startswith("/"))
         connection = "Connection: close\r\n" if last else ""
         self._request = f"GET {path} HTTP/1.1\r\nHost: {netloc}\r\n{_HEADERS}{connection}\r\n".encode("ascii")
-        place = _place(netloc)
         self._started, self._lag = perf_counter(), 0.0
         own.watch(self)
-        if self._sock is not None and self._place == place:
+        if self._sock is not None and self._address == netloc:
             self._reused = True
             self._send()
             return
         self._close()
-        self._place = place
-        if (kept := own.idle.take(place)) is not None:
+        self._address = netloc
+        if (kept := own.idle.take(netloc)) is not None:
             self._sock, self._reused = kept, True
             self._send()
         else:
@@ -91,11 +89,12 @@ class Exchange:
 
     def _find(self) -> None:
         self._stage, self._reused = Reason.dns, False
-        if (address := literal(*self._place)) is not None:
+        host, port = _host_and_port(self._address)
+        if (address := literal(host, port)) is not None:
             self._addresses = (address,)
             self._connect()
         else:
-            self._own.resolver.resolve(*self._place, partial(self._found, self._request))
+            self._own.resolver.resolve(host, port, partial(self._found, self._request))
 
     def _found(self, asked: bytes, addresses: tuple[Address, ...], fault: str) -> None:
         if self._request is not asked:
@@ -115,42 +114,25 @@ class Exchange:
             self._refused(error.errno or 0)
             return
         code = self._sock.connect_ex(address)
-        if code == 0:  # as on loopback
-            self._send()
-        elif code == errno.EINPROGRESS:
-            self._send_early(self._sock)
+        if code in (0, errno.EINPROGRESS):
+            self._connected()  # a neighbour's connection is up by now, though the kernel says in progress
         else:
             self._refused(code)
 
-    def _send_early(self, sock: socket.socket) -> None:
-        """A neighbour's connection is up by now, though the kernel says in progress: saves waiting for it."""
-        self._own.poller.watch(sock, self._changed)
+    def _connected(self) -> None:
+        """Perhaps: to send is the way to know, and needs no further question."""
+        if (sock := self._sock) is None:
+            return
+        lag = since_ack(sock) if perf_counter() - self._started > _SLOW else 0.0
         try:
             sock.send(self._request)
         except BlockingIOError:
-            return  # not yet up: the poller will tell
+            self._own.poller.watch(sock, self._connected, connecting=True)
         except OSError as error:
             self._refused(error.errno or 0)
-            return
-        self._stage = Reason.read_timeout
-        self._reader = ResponseReader(self._own.settings.max_body)
-
-    def _changed(self) -> None:
-        """Something happened to the socket: what, depends on what was waited for."""
-        if self._stage is Reason.connect_timeout:
-            self._connected()
         else:
-            self._readable()
-
-    def _connected(self) -> None:
-        if (sock := self._sock) is None:
-            return
-        if (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) != 0:
-            self._refused(code)
-        elif _is_connected(sock):
-            if perf_counter() - self._started > _SLOW:
-                self._lag = since_ack(sock)
-            self._send()
+            self._lag = lag
+            self._await_answer(sock)
 
     def _refused(self, code: int) -> None:
         self._close()
@@ -168,16 +150,19 @@ class Exchange:
     def _send(self) -> None:
         if (sock := self._sock) is None:
             return
-        self._stage = Reason.read_timeout
-        if self._reader is None:
-            self._reader = ResponseReader(self._own.settings.max_body)
-            self._own.poller.watch(sock, self._changed)
-        else:
-            self._reader.expect()
+        self._await_answer(sock)
         try:
             sock.send(self._request)  # a few hundred bytes fit into the buffer of an idle connection
         except OSError as error:
             self._lost(error.strerror or str(error))
+
+    def _await_answer(self, sock: socket.socket) -> None:
+        self._stage = Reason.read_timeout
+        if self._reader is None:
+            self._reader = ResponseReader(self._own.settings.max_body)
+            self._own.poller.watch(sock, self._readable)
+        else:
+            self._reader.expect()
 
     def _readable(self) -> None:
         sock, reader, view = self._sock, self._reader, self._own.view
@@ -240,7 +225,7 @@ class Exchange:
         if health is not None:
             self._end(ProbeResult(self._target.bot, self._at, health, result))
         elif result.reason in UNREACHED and self._target.mesh_path.startswith("/"):
-            mesh = replace(result, detail=f"as /health: {result.detail}")
+            mesh = result._replace(detail=f"as /health: {result.detail}")
             self._end(ProbeResult(self._target.bot, self._at, result, mesh))
         else:
             self._health = result
@@ -249,7 +234,7 @@ class Exchange:
     def _end(self, result: ProbeResult | None) -> None:
         if self._sock is not None and self._own.settings.keep_alive:
             self._own.poller.release(self._sock)
-            self._own.idle.put(self._place, self._sock)
+            self._own.idle.put(self._address, self._sock)
             self._sock = None
         self._close()
         self._own.unwatch(self)
@@ -266,7 +251,7 @@ class Exchange:
             self._sock = None
 
 
-def _place(netloc: str) -> tuple[str, int]:
+def _host_and_port(netloc: str) -> tuple[str, int]:
     host, colon, port = netloc.rpartition(":")
     return (host, int(port)) if colon and not port.endswith("]") else (netloc, 80)
 

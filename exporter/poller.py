@@ -1,7 +1,7 @@
 """Readiness of many short-lived sockets through one epoll that the event loop watches as one file.
 
 An event loop's add_reader and add_writer cost several system calls and objects a probe; here a socket is
-registered once, edge-triggered for both directions, and closing it is all the clearing up there is.
+registered once, edge-triggered, and closing it is all the clearing up there is.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import select
 import socket
 from collections.abc import Callable
 
-_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_READABLE = select.EPOLLIN | select.EPOLLET
+_CONNECTED = _READABLE | select.EPOLLOUT
 _AT_ONCE = 256  # then the loop has its turn, for scrapes and timers
 
 
 class Poller:
-    """Calls back whenever something happened to a socket: it became connected, readable or closed."""
+    """Calls back whenever a socket became readable, closed or, where that is waited for, connected."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -22,11 +23,11 @@ class Poller:
         self._callbacks: dict[int, Callable[[], None]] = {}
         loop.add_reader(self._epoll.fileno(), self._ready)
 
-    def watch(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+    def watch(self, sock: socket.socket, callback: Callable[[], None], *, connecting: bool = False) -> None:
         """Call back at each change from now on; once at first if there is something already."""
         number = sock.fileno()
         if number not in self._callbacks:
-            self._epoll.register(number, _EVENTS)
+            self._epoll.register(number, _CONNECTED if connecting else _READABLE)
         self._callbacks[number] = callback
 
     def forget(self, sock: socket.socket) -> None:

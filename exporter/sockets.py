@@ -41,15 +41,15 @@ class Idle:
     """Connections kept open between probes, at most one for an address."""
 
     def __init__(self) -> None:
-        self._sockets: dict[tuple[str, int], socket.socket] = {}
+        self._sockets: dict[str, socket.socket] = {}
 
-    def take(self, place: tuple[str, int]) -> socket.socket | None:
-        return self._sockets.pop(place, None)
+    def take(self, address: str) -> socket.socket | None:
+        return self._sockets.pop(address, None)
 
-    def put(self, place: tuple[str, int], sock: socket.socket) -> None:
-        if (other := self._sockets.pop(place, None)) is not None:
+    def put(self, address: str, sock: socket.socket) -> None:
+        if (other := self._sockets.pop(address, None)) is not None:
             other.close()
-        self._sockets[place] = sock
+        self._sockets[address] = sock
 
     def close(self) -> None:
         for sock in self._sockets.values():
