@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -19,6 +20,7 @@ from exporter.store import Store
 from exporter.targets import Target
 
 _SETTLE = 0.02  # seconds between two looks at what can be rendered ahead of a scrape
+_AT_ONCE = 64  # probes started before the answers of others have their turn
 
 log = structlog.get_logger()
 
@@ -52,9 +54,9 @@ class Fleet:
         self._waiting: deque[tuple[Bot, float]] = deque()
         self._in_flight = 0
         meters.in_flight.set_function(lambda: self._in_flight)
-        self._starting = False
         self._timer: asyncio.TimerHandle | None = None
         self._settled = 0.0
+        self._turn: asyncio.Handle | None = None
         self._stopped = False
 
     def __len__(self) -> int:
@@ -103,42 +105,44 @@ class Fleet:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        due = self._wheel.next_due(loop.time())
+        due = self._wheel.next_due(monotonic())
         self._timer = None if due is None or self._stopped else loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name, due in self._wheel.due(loop.time()):
+        skipped = 0
+        for name, due in self._wheel.due(monotonic()):
             bot = self._bots[name]
             if bot.running:
-                self._meters.skipped.inc()
+                skipped += 1
             else:
                 bot.running = True
                 self._waiting.append((bot, due))
-        self._start_waiting()
-        now = loop.time()
+        if skipped:
+            self._meters.skipped.inc(skipped)
+        if self._turn is None:
+            self._start_waiting()
+        now = monotonic()
         if now - self._settled > _SETTLE:
             self._settled = now
             self._store.settle(now)
         self._arm()
 
     def _start_waiting(self) -> None:
-        # A probe that ends at once, as a refused one, comes back here.
-        if self._starting or not self._waiting:
-            return
-        self._starting = True
-        time = asyncio.get_running_loop().time
-        try:
-            while self._waiting and self._in_flight < self._max_in_flight:
-                bot, due = self._waiting.popleft()
-                if self._bots.get(bot.target.bot) is not bot:
-                    continue  # it left while it waited
-                self._in_flight += 1
-                self._meters.lag.add(max(0.0, time() - due))
-                target = bot.target
-                self._prober.start(target, partial(self._done, bot, target))
-        finally:
-            self._starting = False
+        self._turn = None
+        for _ in range(min(_AT_ONCE, len(self._waiting), self._max_in_flight - self._in_flight)):
+            bot, due = self._waiting.popleft()
+            if self._bots.get(bot.target.bot) is not bot:
+                continue  # it left while it waited
+            self._in_flight += 1
+            self._meters.lag.add(max(0.0, monotonic() - due))
+            target = bot.target
+            self._prober.start(target, partial(self._done, bot, target))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start those that still wait once the answers that came meanwhile are read."""
+        if self._waiting and self._turn is None and self._in_flight < self._max_in_flight:
+            self._turn = asyncio.get_running_loop().call_soon(self._start_waiting)
 
     def _done(self, bot: Bot, target: Target, result: ProbeResult | None) -> None:
         self._in_flight -= 1
@@ -152,8 +156,8 @@ class Fleet:
             _log_change(bot.state, seen)
             bot.state = seen.state
             bot.history = remember(bot.history, result)
-            self._store.upsert(target, seen, asyncio.get_running_loop().time())
-        self._start_waiting()
+            self._store.upsert(target, seen, monotonic())
+        self._go_on()
 
 
 def _log_change(before: State, seen: Observation) -> None:

@@ -1,5 +1,8 @@
 """The fleet: slots, skips, limits, leaving bots, and hundreds of real sockets."""
 
+import asyncio
+import itertools
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -97,6 +100,28 @@ async def test_no_more_probes_run_at_once_than_allowed_and_none_is_forgotten(
         )
 
     await wait_until(all_seen)
+    fleet.stop()
+
+
+async def test_answers_have_their_turn_while_many_bots_are_due(meters: Meters, wait_until: WaitUntil) -> None:
+    """After a stall all are due at once: an answer that came must not wait for the last of them."""
+    prober = HeldProber()
+    fleet = fleet_of(prober, Store(), meters)
+    fleet.apply(bots(300))
+    time.sleep(0.2)  # noqa: ASYNC251 - this is the stall
+    started = [0]
+
+    async def all_run() -> bool:
+        return len(prober.running) == 300
+
+    def look() -> None:
+        started.append(len(prober.running))
+        if started[-1] < 300:
+            asyncio.get_running_loop().call_soon(look)
+
+    look()
+    await wait_until(all_run)
+    assert max(after - before for before, after in itertools.pairwise(started)) < 150
     fleet.stop()
 
 
