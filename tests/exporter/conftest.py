@@ -15,11 +15,16 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
+import hypothesis
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+# How long an example takes says more about who else is at work than about the code.
+hypothesis.settings.register_profile("exporter", deadline=None)
+hypothesis.settings.load_profile("exporter")
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -29,7 +29,7 @@ from exporter.targets import Target
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 RawBot = Callable[..., Awaitable[str]]
 HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
-WaitUntil = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
+WaitUntil = Callable[..., Awaitable[None]]
 Open = Callable[[Settings], Awaitable[FastProber]]
 
 LIVE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}'
@@ -262,7 +262,7 @@ async def test_ten_thousand_bots_dead_at_once_all_read_as_dead(opened: Open, wai
     async def all_seen() -> bool:
         return all(bot.state.score is not None for bot in fleet)
 
-    await wait_until(all_seen)
+    await wait_until(all_seen, timeout=90)
     fleet.stop()
     store.settle(1e9, most=1000)
     assert b"".join(store.render()).count(b'reason="connect_refused"') == 20_000
