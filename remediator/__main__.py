@@ -13,9 +13,10 @@ import prometheus_client
 import structlog
 import uvicorn
 
-from remediator import logs
+from remediator import logs, memory, safekeeping
 from remediator.app import create_app
 from remediator.database import Database
+from remediator.ec2 import RESTART_DOCUMENT, Aws, AwsError
 from remediator.services import VERSION
 from remediator.settings import Settings, SettingsError, describe, read_settings
 from remediator.store import Store
@@ -37,12 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("serve", help="serve the API and recover bots (the default)")
     audit = commands.add_parser("audit", help="look after the audit trail")
     audit.add_argument("action", choices=["verify"], help="find altered, removed or reordered rows")
-    command = parser.parse_args(arguments).command
+    commands.add_parser("register-document", help="put the SSM document that restarts into this account")
+    safekeeping.add_commands(commands)
+    given = parser.parse_args(arguments)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         settings = read_settings()
-        if command == "audit":
-            return asyncio.run(verify_audit(settings))
+        match given.command:
+            case "audit":
+                return asyncio.run(verify_audit(settings))
+            case "register-document":
+                return asyncio.run(register_document(settings))
+            case "backup":
+                return asyncio.run(safekeeping.backup(settings, given, VERSION))
+            case "restore":
+                return asyncio.run(safekeeping.restore(settings, given))
         load(settings.templates_dir)
         return asyncio.run(serve(settings))
     except (SettingsError, TemplateError) as error:
@@ -55,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def serve(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. SettingsError where a setting cannot be used."""
     logs.configure(settings.log_level, settings.log_format)
+    memory.tell_malloc()
     database = await Database.open(settings.database_url)  # a wrong one is said before all else
     await database.close()
     host, port = settings.listen
@@ -78,7 +89,7 @@ async def serve(settings: Settings) -> int:
     server = _Server(config)
 
     def stop() -> None:
-        server.should_exit = True
+        server.stop()
         if (api := getattr(app.state, "api", None)) is not None:
             api.services.engine.let_go()
 
@@ -89,6 +100,22 @@ async def serve(settings: Settings) -> int:
     await server.serve(sockets=[listener])
     log.info("stopped")
     return 0 if server.started else 1
+
+
+async def register_document(settings: Settings) -> int:
+    """So that the service itself needs no right to write documents. 0 once AWS has it."""
+    aws = Aws(
+        region=settings.aws_region,
+        endpoint_url=settings.aws_endpoint_url,
+        concurrency=settings.aws_concurrency,
+    )
+    try:
+        done = await aws.register_document()
+    except AwsError as error:
+        print(f"bot-remediator: {error.told}", file=sys.stderr)
+        return 1
+    print(f"{RESTART_DOCUMENT} in {settings.aws_region}: {done}")
+    return 0
 
 
 async def verify_audit(settings: Settings) -> int:
@@ -107,9 +134,28 @@ async def verify_audit(settings: Settings) -> int:
 class _Server(uvicorn.Server):
     """Uvicorn raises the signal that stopped it once more at its end; an orderly stop is no fault."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        memory.settle()
+
+    async def main_loop(self) -> None:
+        """Uvicorn's wakes ten times a second, for the Date of its answers; once is enough."""
+        while not self.should_exit:
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 1)
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopping.set()
 
 
 def _settings_table() -> str:

@@ -6,7 +6,7 @@ carried out. What proves a cure is never in here: that is for the prober to see.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from remediator.ec2 import Aws, AwsError
@@ -15,10 +15,9 @@ from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.launch import TAG, Launcher
 from remediator.model import Bot, Tier
 from remediator.prober import Look, Prober
+from remediator.restarters import Order, Restarter
 
-COMMAND_POLL: Final = 0.5  # seconds between two looks at a restart that is under way
-SETTLE_POLL: Final = 1.0
-SENT_LATE: Final = 5.0  # seconds within which a command sent just before a crash is in SSM's list
+SETTLE_POLL: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class Hands:
     aws: Aws
     launcher: Launcher
     prober: Prober
+    restarter: Restarter
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,46 +57,27 @@ Do = Callable[[Action], Awaitable[Outcome]]
 
 
 async def restart(action: Action) -> Outcome:
-    """`systemctl restart bot.service` by SSM; done when the command says that it succeeded."""
-    patience = action.deadline - action.now()
-    command_id = await action.hands.aws.send_restart(
-        action.instance_id, str(action.request["comment"]), patience, action.journal.lease.check
-    )
-    return await _await_restart(action, command_id)
+    """The bot's service alone, by the restarter that the settings name."""
+    return await action.hands.restarter.restart(_order(action))
 
 
 async def settle_restart(action: Action) -> Outcome:
-    """SSM keeps the commands it was sent, with our comment: either it was sent, or it is sent now.
-
-    It may have been sent long after the intent, where AWS was away: the wait for SSM's list begins here.
-    """
-    since = action.now()
-    while True:
-        seen_at = action.now()
-        found = await action.hands.aws.find_restart(action.instance_id, str(action.request["comment"]))
-        if found is not None:
-            return await _await_restart(action, found)
-        if seen_at >= since + SENT_LATE:
-            return await restart(replace(action, began_at=seen_at))
-        await asyncio.sleep(SETTLE_POLL)
+    return await action.hands.restarter.settle(_order(action))
 
 
-async def _await_restart(action: Action, command_id: str) -> Outcome:
-    while True:
-        try:
-            command = await action.hands.aws.command(action.instance_id, command_id)
-        except AwsError as error:
-            if error.kind not in ("unavailable", "in_doubt"):
-                raise
-        else:
-            if command.status == "Success":
-                return Done({"command_id": command_id}, "the service was restarted")
-            if command.ended:
-                why = f"the restart ended as {command.status}, exit code {command.exit_code}"
-                return Failed(f"{why}: {command.output}" if command.output else why)
-        if action.now() >= action.deadline:
-            return Failed("the restart was still running at its deadline")
-        await asyncio.sleep(COMMAND_POLL)
+def _order(action: Action) -> Order:
+    target = action.bot.target()
+    return Order(
+        instance_id=action.instance_id,
+        host=target.address.rpartition(":")[0].strip("[]"),
+        comment=str(action.request["comment"]),
+        before=action.request,
+        began_at=action.began_at,
+        timeout=action.timeout,
+        now=action.now,
+        guard=action.journal.lease.check,
+        look=lambda: action.hands.prober.look(target),
+    )
 
 
 async def reboot(action: Action) -> Outcome:

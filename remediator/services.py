@@ -24,6 +24,7 @@ from remediator.observer import InstanceObserver
 from remediator.prober import Prober
 from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
+from remediator.restarters import restarter_of
 from remediator.settings import Settings
 from remediator.sight import Sight
 from remediator.standbys import Standbys
@@ -73,7 +74,8 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
         launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings, metrics)
         prometheus = Prometheus(settings.prometheus_url, calling) if settings.prometheus_url else None
         sight = Sight(prometheus, settings.alertmanager_url, calling)
-        recovery = Recovery(store, Hands(aws, launcher, prober), sight, metrics, settings)
+        hands = Hands(aws, launcher, prober, restarter_of(settings, aws))
+        recovery = Recovery(store, hands, sight, metrics, settings)
         notifier = Notifier(store, metrics, calling, _telegram(settings))
         runners: dict[RunKind, Runner] = {
             "recover": recovery.run,

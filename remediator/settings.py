@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -9,10 +10,12 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import templates
+from remediator import cloudinit
 from remediator.modes import Rule, parse_rule
 from remediator.places import MEMORY_GIB
 
 PREFIX: Final = "BOT_REMEDIATOR_"
+_PUBLIC_KEY: Final = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\n]*)?"
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -95,8 +98,19 @@ class Settings(BaseSettings):
     launch_grace: Duration = Field(
         30, description="how long an instance is looked for whose launch was never answered"
     )
+    snapshot_timeout: Duration = Field(3600, description="how long the final snapshot of a bot may take")
+    orphan_interval: Duration = Field(300, description="how often it is looked for what nobody claims")
+    orphan_grace: Duration = Field(3600, description="how long it must be an orphan before it may be reaped")
     key_name: str | None = Field(None, description="EC2 key pair, such as bot-factory; none: no SSH key")
     instance_profile: str | None = Field(None, description="profile by which a bot reads its own secrets")
+    restarter: Literal["ssm", "ssh"] = Field("ssm", description="how a bot's service is restarted")
+    ssh_user: str = Field(cloudinit.RESTART, description="user whose forced command is the restart")
+    ssh_port: int = Field(22, ge=1, le=65535, description="port of a bot's SSH server")
+    ssh_key_file: Path | None = Field(None, description="private key that may restart, and do nothing else")
+    ssh_public_key: str | None = Field(None, description="its public half, which new instances accept")
+    ssh_known_hosts_file: Path | None = Field(
+        None, description="host keys, as ssh(1) keeps them; a line begins with the instance's id"
+    )
     address: Literal["private", "public"] = Field("private", description="which address of a bot is probed")
 
     prometheus_url: str | None = Field(
@@ -147,7 +161,22 @@ class Settings(BaseSettings):
     modes: Annotated[list[Rule], NoDecode, BeforeValidator(_rules)] = Field(
         [], description="[environment:]tier=auto, approve or shadow, such as production:redeploy=approve"
     )
+    drift_interval: Duration = Field(
+        300, description="how often instances are compared with what was declared"
+    )
     approval_timeout: Duration = Field(1800, description="no answer for so long means no")
+    cost_interval: Duration = Field(60, description="how often it is written down what bots cost and use")
+    advice_interval: Duration = Field(3600, description="how often recommendations are made anew")
+    prices_refresh: bool = Field(
+        False, description="read the AWS pricing API once a day (it needs pricing:GetProducts)"
+    )
+    pricing_endpoint_url: str | None = Field(None, description="another endpoint of the pricing API")
+    model_priced_as: Words = Field(
+        [], description="MODEL=MODEL: the name under which price lists have it, such as x/a-latest=x/a-4"
+    )
+    scaling_interval: Duration = Field(60, description="how often groups that scale are looked at")
+    scaling_patience: Duration = Field(300, description="how long a group is short before it grows")
+    scaling_calm: Duration = Field(1800, description="how long it has more than it needs before it shrinks")
     lease: Duration = Field(30, description="a replica silent for so long has its runs taken over")
 
     @model_validator(mode="before")
@@ -185,6 +214,19 @@ class Settings(BaseSettings):
         if (self.telegram_token is None) != (self.telegram_chat_id is None):
             raise ValueError(f"{PREFIX}TELEGRAM_TOKEN and _CHAT_ID go together; set both or none")
         return self
+
+    def _can_restart(self) -> None:
+        if self.restarter == "ssm":
+            return
+        for name in ("ssh_key_file", "ssh_public_key", "ssh_known_hosts_file"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{PREFIX}{name.upper()}: is not set; RESTARTER=ssh needs it")
+        if self.ssh_key_file is not None and not self.ssh_key_file.is_file():
+            raise ValueError(f"{PREFIX}SSH_KEY_FILE: there is no file {self.ssh_key_file}")
+        if not re.fullmatch(_PUBLIC_KEY, self.ssh_public_key or ""):
+            raise ValueError(f"{PREFIX}SSH_PUBLIC_KEY: must be one line such as ssh-ed25519 AAAA… name")
+        if shutil.which("ssh") is None:
+            raise ValueError(f"{PREFIX}RESTARTER: there is no ssh here; install openssh-client, or use ssm")
 
 
 def _secret_from(path: Path, variable: str) -> str:

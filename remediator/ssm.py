@@ -2,23 +2,16 @@
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from remediator.awserror import AwsError
 from remediator.caller import Caller, Guard
 
 RESTART_DOCUMENT: Final = "BotOrchestrator-RestartBot"
-RESTART_CONTENT: Final = {
-    "schemaVersion": "2.2",
-    "description": "Restart the bot's service. Takes no parameters, so that it can run nothing else.",
-    "mainSteps": [
-        {
-            "action": "aws:runShellScript",
-            "name": "restart",
-            "inputs": {"runCommand": ["systemctl restart bot.service"]},
-        }
-    ],
-}
+RESTART_CONTENT: Final = Path(__file__).with_name("restart-document.json").read_text()
+
+Registered = Literal["created", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +50,36 @@ class Commands(Caller):
         except AwsError as error:
             if error.code != "InvalidDocument":
                 raise
-        await self._create_restart_document()
+        await self.register_document()
         return await self._call("SendCommand", send)
 
-    async def _create_restart_document(self) -> None:
+    async def must_be_managed(self, operation: str, instance_id: str) -> None:
+        """AwsError of the kind `gone` where the instance is not ours, or not there, any more."""
+        await self._managed(operation, instance_id)
+
+    async def register_document(self) -> Registered:
+        """Make the account's restart document what restart-document.json is."""
+        document: Any = {"Name": RESTART_DOCUMENT, "DocumentFormat": "JSON", "Content": RESTART_CONTENT}
         try:
             await self._call(
-                "CreateDocument",
-                lambda: self._ssm.create_document(
-                    Name=RESTART_DOCUMENT,
-                    DocumentType="Command",
-                    DocumentFormat="JSON",
-                    Content=json.dumps(RESTART_CONTENT),
-                ),
+                "CreateDocument", lambda: self._ssm.create_document(**document, DocumentType="Command")
             )
+            return "created"
         except AwsError as error:
             if error.code != "DocumentAlreadyExists":
                 raise
+        there = await self._call("GetDocument", lambda: self._ssm.get_document(Name=RESTART_DOCUMENT))
+        if json.loads(there["Content"]) == json.loads(RESTART_CONTENT):
+            return "unchanged"
+        updated = await self._call(
+            "UpdateDocument", lambda: self._ssm.update_document(**document, DocumentVersion="$LATEST")
+        )
+        version = updated["DocumentDescription"]["DocumentVersion"]
+        await self._call(
+            "UpdateDocumentDefaultVersion",
+            lambda: self._ssm.update_document_default_version(Name=RESTART_DOCUMENT, DocumentVersion=version),
+        )
+        return "updated"
 
     async def find_restart(self, instance_id: str, comment: str) -> str | None:
         """The id of the command sent under that comment, if it was sent."""

@@ -16,6 +16,7 @@ from sandbox.instances import find_instance
 from sandbox.machines import Machine, Machines
 from sandbox.protocol import AwsError, Call, Forward, json_response
 
+FORGIVEN = "systemctl reset-failed bot.service"  # these machines count no failures
 RESTARTS = ("systemctl restart bot.service", "systemctl restart bot")
 COMMAND_NOT_FOUND = 127
 CANONICAL = "/aws/service/canonical/ubuntu/server/"
@@ -186,7 +187,9 @@ def run(command: Command, machine: Machine) -> None:
     invocation.status = "InProgress"
     code, errors = 0, []
     for line in command.lines:
-        if line.strip() in RESTARTS:
+        if line.strip() == FORGIVEN:
+            code, error = 0, ""
+        elif line.strip() in RESTARTS:
             code, error = machine.systemctl_restart()
         else:
             code, error = COMMAND_NOT_FOUND, f"sh: {line}: the sandbox's machines only know systemctl"

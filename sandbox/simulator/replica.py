@@ -23,6 +23,7 @@ from remediator.launch import Launcher
 from remediator.model import RunKind
 from remediator.notify import Notifier
 from remediator.observer import InstanceObserver
+from remediator.restarters import SsmRestarter
 from remediator.services import Services
 from sandbox.simulator.aws import SimulatedAws
 from sandbox.simulator.clock import EPOCH
@@ -73,7 +74,7 @@ class Replica(Hooks):
         launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings, around.metrics)
         sight = SimulatedSight(None, None, nobody)
         sight.replica = self
-        hands = Hands(aws, launcher, prober)
+        hands = Hands(aws, launcher, prober, SsmRestarter(aws))
         recovery = WatchedRecovery(self.store, hands, sight, around.metrics, settings)
         recovery.oracle = around.oracle
         runners: dict[RunKind, Runner] = {
@@ -81,9 +82,7 @@ class Replica(Hooks):
             "deploy": Deployment(self.store, launcher).run,
         }
         notifier = Notifier(self.store, around.metrics, nobody, None)
-        self.engine = WatchedEngine(
-            self.store, runners, notifier, around.metrics, "", nudged=settings.max_in_flight
-        )
+        self.engine = WatchedEngine(self.store, runners, notifier, around.metrics, "")
         self.engine.oracle = around.oracle
         self.recovery = recovery
         self.api = Api(
