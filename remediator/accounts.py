@@ -58,7 +58,7 @@ class Accounts:
 
     async def round(self) -> None:
         """Once. Everything that is away is left for the next round."""
-        await self._look()
+        await self.look()
         async with self.store.write() as tx:
             await self._keep_rates(tx)
         await self._count_usage()
@@ -66,7 +66,7 @@ class Accounts:
 
     # what instances, volumes and addresses cost
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
         try:
             self.instances = await self.aws.instances()
         except AwsError as error:

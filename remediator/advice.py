@@ -115,7 +115,9 @@ def _target(shape: Shape, need: Need, standing: Shape | None, *, may_shrink: boo
     larger, smaller = sizes[sizes.index(shape) + 1 :], sizes[: sizes.index(shape)]
     growing = standing is not None and standing in larger
     if not need.fits(shape, EASE if growing else 1.0):
-        found = next((one for one in larger if need.fits(one)), None)
+        # Less than what was said last is said only once that is a tenth too large.
+        below = larger[: larger.index(standing)] if growing and standing is not None else []
+        found = next((one for one in larger if need.fits(one, EASE if one in below else 1.0)), None)
         return found if found is not None or not need.fits(shape) else shape
     if may_shrink:
         for one in smaller:

@@ -15,6 +15,7 @@ from remediator import alerts, metrics, views
 from remediator.changes import Changes, rendered
 from remediator.configuration import patched, warnings
 from remediator.controls import Controls
+from remediator.costs import Costs, check_budgets
 from remediator.dashboard import dashboard
 from remediator.deployments import Deployments
 from remediator.errors import RequestError
@@ -40,7 +41,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Controls, Changes, Deployments):
+class Api(Controls, Changes, Costs, Deployments):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:
@@ -127,6 +128,7 @@ class Api(Controls, Changes, Deployments):
             )
         overrides = patched({}, asked.overrides)
         config, config_sha = rendered(asked.bot_name, asked.environment, template, overrides)
+        await check_budgets(self.services, tx, config)
         version = await record(
             tx,
             asked.bot_name,

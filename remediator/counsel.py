@@ -1,8 +1,8 @@
 """Makes recommendations from two weeks of evidence, and remembers what was said."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ NOTHING: Final = Evidence({}, {})
 class Counsel:
     accounts: Accounts
     templates: Templates
+    quality: Mapping[str, Quality] = field(default_factory=dict)  # as last seen, by bot
 
     async def round(self) -> None:
         """Once, if it is time."""
@@ -51,6 +52,7 @@ class Counsel:
             except PrometheusError as error:
                 log.warning("no new recommendations", error=str(error))
                 return
+        self.quality = evidence.quality
         async with store.read() as tx:
             bots = [bot for bot in await tx.bots() if bot.state == "active"]
             prices = await self.accounts.prices(tx)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from remediator import views
+from remediator.cost_report import open_books, summary
 from remediator.prometheus import PrometheusError
 from remediator.services import Services
 
@@ -22,6 +23,7 @@ async def dashboard(services: Services) -> dict[str, Any]:
         ]
         active = await tx.active_runs()
         alerts = [views.alert(one) for one in await tx.firing_alerts(RECENT)]
+        books = await open_books(tx, services.accounts)
         now = tx.now
     scores, history = await _from_prometheus(services, now)
     return {
@@ -38,6 +40,7 @@ async def dashboard(services: Services) -> dict[str, Any]:
         "alerts": alerts,
         "metrics": {"health_score": scores},
         "history": history,
+        "cost": summary(books),
     }
 
 

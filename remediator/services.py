@@ -10,9 +10,12 @@ from typing import Any
 import aiohttp
 
 from exporter.probe import open_session
+from remediator.accounts import Accounts
 from remediator.actions import Hands
 from remediator.answers import Answers
 from remediator.bluegreen import BlueGreen
+from remediator.bookkeeper import Bookkeeper
+from remediator.counsel import Counsel
 from remediator.deploy import Deployment
 from remediator.ec2 import Aws
 from remediator.engine import Engine, Runner
@@ -21,6 +24,7 @@ from remediator.metrics import Metrics
 from remediator.model import RunKind
 from remediator.notify import Notifier, Telegram
 from remediator.observer import InstanceObserver
+from remediator.pricing import Pricing
 from remediator.prober import Prober
 from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
@@ -45,6 +49,8 @@ class Services:
     engine: Engine
     metrics: Metrics
     prometheus: Prometheus | None
+    accounts: Accounts
+    counsel: Counsel
 
 
 @asynccontextmanager
@@ -83,11 +89,16 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             "redeploy": BlueGreen(store, launcher).run,
         }
         engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
+        pricing = await _pricing(settings)
+        accounts = Accounts(store, aws, prometheus, pricing, metrics, settings)
+        counsel = Counsel(accounts, templates)
+        bookkeeper = Bookkeeper(accounts, counsel)
         standbys = Standbys(store, aws, settings.gate_interval)
         services: list[Callable[[], Coroutine[Any, Any, None]]] = [
             notifier.serve,
             recovery.watch_storm,
             standbys.serve,
+            bookkeeper.serve,
         ]
         if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
             services.append(Answers(store, engine, notifier.telegram, calling).serve)
@@ -96,7 +107,26 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(_cancelled, task)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        yield Services(settings, templates, store, aws, prober, recovery, engine, metrics, prometheus)
+        yield Services(
+            settings,
+            templates,
+            store,
+            aws,
+            prober,
+            recovery,
+            engine,
+            metrics,
+            prometheus,
+            accounts,
+            counsel,
+        )
+
+
+async def _pricing(settings: Settings) -> Pricing | None:
+    """A client takes a moment to make; without leave to ask there is none."""
+    if not settings.prices_refresh:
+        return None
+    return await asyncio.to_thread(Pricing, settings.pricing_endpoint_url)
 
 
 def _telegram(settings: Settings) -> Telegram | None:
