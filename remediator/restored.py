@@ -106,7 +106,7 @@ async def compare_if_restored(store: Store, aws: Aws, settings: Settings) -> Non
     async with store.read() as tx:
         if not _is_due(await tx.fact(RESTORED)):
             return
-    instances = await _instances(aws)
+    instances, addresses = await _asked(aws)
     async with store.write() as tx:
         restored = await tx.fact(RESTORED)
         if not _is_due(restored):  # another replica was faster
@@ -114,7 +114,8 @@ async def compare_if_restored(store: Store, aws: Aws, settings: Settings) -> Non
         bots, runs = await tx.bots(), await tx.active_runs()
         comparison = compare(bots, runs, instances)
         for bot, finding in zip(bots, comparison.findings, strict=True):
-            await _settle(tx, bot, finding, instances, public=settings.address == "public")
+            place = _place(bot, finding, addresses, public=settings.address == "public")
+            await _settle(tx, bot, finding, place, stands_by=_stands_by(bot, instances))
         await _end(tx, runs, comparison)
         for orphan in comparison.orphans:
             tags = {key: value for key, value in orphan.tags.items() if key.startswith(TAG)}
@@ -131,10 +132,12 @@ def _is_due(restored: Any) -> bool:
     return restored is not None and restored["reconciledAt"] is None
 
 
-async def _instances(aws: Aws) -> dict[str, Instance]:
+async def _asked(aws: Aws) -> tuple[dict[str, Instance], dict[str, str]]:
+    """All instances of ours, and the Elastic IP (allocation id) of each that has one."""
     for pause in chain(PAUSES, repeat(None)):
         try:
-            return await aws.instances()
+            addresses = {one.instance_id: one.allocation_id for one in await aws.addresses()}
+            return await aws.instances(), addresses
         except AwsError as error:
             if pause is None or error.kind == "denied":
                 log.error("not compared with EC2, so nothing is done", error=str(error))
@@ -144,30 +147,39 @@ async def _instances(aws: Aws) -> dict[str, Instance]:
     raise AssertionError("unreachable")
 
 
+def _place(
+    bot: Bot, finding: Finding, addresses: Mapping[str, str], *, public: bool
+) -> dict[str, str | None]:
+    """The columns that say where an adopted bot is; nothing where it is where it was."""
+    instance = finding.instance
+    if finding.what != "adopted" or instance is None:
+        return {}
+    host = instance.public_address if public else instance.private_address
+    port = bot.address.rpartition(":")[2] or bot.config["probe"]["port"]
+    return {
+        "state": "active",
+        "instance_id": instance.id,
+        "zone": instance.zone,
+        "address": f"{host}:{port}",
+        "allocation_id": addresses.get(instance.id, ""),
+        "boot_id": None,
+        "started_at": None,
+    }
+
+
 async def _settle(
-    tx: Transaction, bot: Bot, finding: Finding, instances: Mapping[str, Instance], *, public: bool
+    tx: Transaction, bot: Bot, finding: Finding, place: Mapping[str, Any], *, stands_by: bool
 ) -> None:
-    changes: dict[str, Any] = {}
-    if finding.instance is not None:
-        host = finding.instance.public_address if public else finding.instance.private_address
-        port = bot.address.rpartition(":")[2] or str(bot.config["probe"]["port"])
-        is_elsewhere = bool(host) and bot.address != f"{host}:{port}"
-        changes |= {"address": f"{host}:{port}"} if is_elsewhere else {}
-    if bot.standby_instance_id and not _stands_by(bot, instances):
+    changes: dict[str, Any] = {**place}
+    if bot.standby_instance_id and not stands_by:
         changes |= {"standby_instance_id": "", "standby_until": None}  # never terminated by this name
     match finding.what:
-        case "adopted":
-            assert finding.instance is not None  # noqa: S101 -- as `_find` makes it
-            changes |= {"instance_id": finding.instance.id, "zone": finding.instance.zone}
-            changes |= {"state": "active", "boot_id": None, "started_at": None}
         case "gone" | "unclear":
             reason = f"restored from a backup: {finding.why}"
             changes |= {"quarantined_at": tx.now, "quarantine_reason": reason}
         case "never deployed":
             await tx.remove_bot(bot.name)
             changes = {}
-        case "same":
-            pass
     if changes:
         await tx.change_bot(bot.name, **changes)
     if changes or finding.what != "same":

@@ -31,6 +31,7 @@ from sqlalchemy import (
     update,
 )
 
+from remediator.__main__ import main
 from remediator.archive import Archive, ArchiveError, Header, Writer
 from remediator.backup import take, take_sealed
 from remediator.database import Database, newest_schema
@@ -565,22 +566,29 @@ async def test_kill_9_on_postgresql_leaves_an_empty_or_a_whole_database(
     assert (process.returncode, told["rows"]) == (0, dict(archive.counts))
 
 
-async def test_a_passphrase_does_as_well_and_a_wrong_one_says_so(sqlite: NewDatabase, tmp_path: Path) -> None:
-    here, there = await sqlite(), await sqlite()
-    archive = await source(here)
+def run(url: str, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The command in this process; its exit code."""
+    monkeypatch.setenv("BOT_REMEDIATOR_DATABASE_URL", url)
+    return main([str(one) for one in arguments])
+
+
+def test_a_passphrase_does_as_well_and_a_wrong_key_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = f"sqlite+aiosqlite:///{tmp_path}/here.db", f"sqlite+aiosqlite:///{tmp_path}/there.db"
+    archive = asyncio.run(source(here))
     word, file = tmp_path / "word.txt", tmp_path / "backup.age"
     word.write_text("a long passphrase of many words\n")
-    process = await command(here, "backup", file, "--passphrase-file", word)
-    assert "bytes" in await said(process)
+    assert run(here, monkeypatch, "backup", file, "--passphrase-file", word) == 0
     assert file.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     wrong: list[tuple[list[str | Path], str]] = [
         ([], "nobody to ask; name a file with --passphrase-file"),
         (["--identity-file", word], "holds no age key"),
+        (["--passphrase-file", tmp_path / "none"], "No such file"),
     ]
     for arguments, why in wrong:
-        process = await command(there, "restore", file, *arguments)
-        assert why in await said(process)
-        assert process.returncode == 1
-    process = await command(there, "restore", file, "--passphrase-file", word)
-    assert f"rows of {archive.counts['bots']} bots are back" in await said(process)
-    assert process.returncode == 0
+        assert run(there, monkeypatch, "restore", file, *arguments) == 1
+        assert why in capsys.readouterr().err
+    assert run(there, monkeypatch, "restore", file, "--passphrase-file", word) == 0
+    assert f"rows of {archive.counts['bots']} bots are back" in capsys.readouterr().out
