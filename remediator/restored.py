@@ -26,7 +26,8 @@ from remediator.transaction import Transaction
 log = structlog.get_logger()
 
 TAG: Final = "bot-orchestrator"
-LAUNCHES: Final = ("deploy", "redeploy")  # kinds of runs that launch the instance they are tagged on
+# Kinds of runs that an active instance with their tag proves to have come to their end, and which end.
+ENDS: Final = {"deploy": "deployed", "redeploy": "deployed", "adopt": "adopted"}
 GONE: Final = ("terminated", "shutting-down")
 PAUSES: Final = (0.5, 1, 2, 4, 8)  # seconds between questions to an AWS that is away
 WHY: Final = "restored from a backup: what it had come to since is not known"
@@ -66,7 +67,7 @@ def compare(bots: Iterable[Bot], runs: Iterable[Run], instances: Mapping[str, In
         run.id: finding.instance.id
         for run in runs
         for finding in found
-        if run.kind in LAUNCHES
+        if run.kind in ENDS
         and finding.bot == run.bot
         and finding.instance is not None
         and finding.instance.tags.get(f"{TAG}:deployment") == run.id
@@ -157,7 +158,6 @@ def _place(
     host = instance.public_address if public else instance.private_address
     port = bot.address.rpartition(":")[2] or bot.config["probe"]["port"]
     return {
-        "state": "active",
         "instance_id": instance.id,
         "zone": instance.zone,
         "address": f"{host}:{port}",
@@ -173,6 +173,8 @@ async def _settle(
     changes: dict[str, Any] = {**place}
     if bot.standby_instance_id and not stands_by:
         changes |= {"standby_instance_id": "", "standby_until": None}  # never terminated by this name
+    if bot.state != "active":  # no run goes on with what it was about to be
+        changes |= {"state": "active"}
     match finding.what:
         case "gone" | "unclear":
             reason = f"restored from a backup: {finding.why}"
@@ -192,7 +194,7 @@ async def _end(tx: Transaction, runs: Iterable[Run], comparison: Comparison) -> 
     """No run of the past is gone on with: what it did since the backup is not in its journal."""
     for run in runs:
         instance = comparison.proved.get(run.id)
-        status, why = ("deployed", f"{instance} is its, and active") if instance else ("cancelled", WHY)
+        status, why = (ENDS[run.kind], f"{instance} is its, and active") if instance else ("cancelled", WHY)
         await tx.change_run(run.id, status=status, reason=why, finished_at=tx.now)
         await tx.audit(f"run.{status}", bot=run.bot, run_id=run.id, kind=run.kind, why=why)
     under_way = rollouts.c.finished_at.is_(None)

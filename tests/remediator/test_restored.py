@@ -117,7 +117,7 @@ def test_a_run_is_proved_by_the_active_instance_that_it_launched(
 
 @pytest.fixture
 async def store(tmp_path: Path) -> Any:
-    """As a restore leaves it: five bots, three of which were in the middle of something."""
+    """As a restore leaves it: six bots, some of them in the middle of something."""
     opened_ = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/remediator.db")
     async with opened_.write() as tx:
         for bot in (
@@ -126,12 +126,14 @@ async def store(tmp_path: Path) -> Any:
             a_bot("gone", "i-gone"),
             a_bot("arriving", "", state="deploying"),
             a_bot("nearly", "", state="deploying"),
+            a_bot("leaving", "i-leaving", state="retiring"),
         ):
             await tx.add_bot(bot)
         for run in (
             a_run("dep-n", bot="nearly"),
             a_run("dep-a", bot="arriving"),
             a_run("rec-s", "recover", "same"),
+            a_run("ret-l", "retire", "leaving"),
         ):
             await tx.add_run(run)
         await tx.set_fact(RESTORED, {"takenAt": NOW, "at": NOW, "trail": [], "reconciledAt": None})
@@ -161,13 +163,14 @@ SEEN = (
     an_instance("i-near", "nearly", deployment="dep-n"),
     an_instance("i-half", "arriving", role="candidate", deployment="dep-a"),
     an_instance("i-later", "later"),
+    an_instance("i-leaving", "leaving"),
 )
 
 
 async def state(store: Store) -> dict[str, Any]:
     async with store.read() as tx:
         bots = {bot.name: bot for bot in await tx.bots()}
-        runs = {run_id: await tx.run(run_id) for run_id in ("dep-n", "dep-a", "rec-s")}
+        runs = {run_id: await tx.run(run_id) for run_id in ("dep-n", "dep-a", "rec-s", "ret-l")}
         events = [(one.event, one.bot) for one in await tx.audit_trail(bot=None, after=0, limit=100)]
         texts = [one.text for one in await tx.unsent()]
         fact = await tx.fact(RESTORED)
@@ -179,7 +182,7 @@ async def test_the_registry_is_made_what_ec2_says_and_people_are_told(store: Sto
     await compare_if_restored(store, ec2, settings_for(tmp_path / "remediator.db"))
     after = await state(store)
     bots, runs = after["bots"], after["runs"]
-    assert bots.keys() == {"same", "moved", "gone", "nearly"}
+    assert bots.keys() == {"same", "moved", "gone", "nearly", "leaving"}
     assert (bots["moved"].instance_id, bots["moved"].address) == ("i-new", "10.0.0.9:18790")
     assert bots["moved"].allocation_id == "eipalloc-1"
     assert bots["same"].address == "10.0.0.1:18790"
@@ -191,7 +194,9 @@ async def test_the_registry_is_made_what_ec2_says_and_people_are_told(store: Sto
         "dep-n": "deployed",
         "dep-a": "cancelled",
         "rec-s": "cancelled",
+        "ret-l": "cancelled",
     }
+    assert bots["leaving"].state == "active"
     assert "restored from a backup" in runs["rec-s"].reason
     assert {("restored.adopted", "moved"), ("restored.gone", "gone"), ("run.cancelled", "same")} <= set(
         after["events"]
