@@ -20,10 +20,12 @@ from remediator.dashboard import dashboard
 from remediator.deployments import Deployments
 from remediator.errors import RequestError
 from remediator.handlers import actor_of, unknown
+from remediator.inspector import seen
 from remediator.intake import take_in
 from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.lease import LeaseLostError
 from remediator.model import Bot, Run
+from remediator.reconcile import Reconciling
 from remediator.requests import (
     ALERTS_LIMIT,
     DeployRequest,
@@ -41,7 +43,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Controls, Changes, Costs, Deployments):
+class Api(Controls, Changes, Costs, Deployments, Reconciling):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:
@@ -244,7 +246,7 @@ class Api(Controls, Changes, Costs, Deployments):
     async def metrics(self, _: Request) -> Response:
         """The remediator's own series."""
         async with self.services.store.read() as tx:
-            state = _State(await tx.bots(), await tx.active_runs())
+            state = _State(await tx.bots(), await tx.active_runs(), await seen(tx))
         body = generate_latest(self.services.metrics.registry) + generate_latest(state)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 
@@ -263,6 +265,7 @@ class _State(Collector):
 
     bots: list[Bot]
     active: list[Run]
+    drift: Mapping[str, Any]
 
     def collect(self) -> Any:
         active = [(run.bot, run.kind, run.tier) for run in self.active]
@@ -273,6 +276,14 @@ class _State(Collector):
         for bot in self.bots:
             versions.add_metric([bot.name], bot.version)
         yield versions
+        differing = [
+            (bot.name, one["field"]) for bot in self.bots for one in self.drift["bots"].get(bot.name, [])
+        ]
+        yield metrics.family(metrics.DRIFT, differing)
+        looked = metrics.family(metrics.DRIFT_LOOKED, [])
+        if self.drift["at"] is not None:
+            looked.add_metric([], self.drift["at"])
+        yield looked
         quarantined = [(bot.name,) for bot in self.bots if bot.quarantined_at is not None]
         yield metrics.family(metrics.QUARANTINED, quarantined)
         managed = metrics.family(metrics.MANAGED, [])

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from remediator import views
+from remediator import reconcile, views
 from remediator.cost_report import open_books, summary
+from remediator.inspector import seen
 from remediator.prometheus import PrometheusError
 from remediator.services import Services
 
@@ -22,6 +23,7 @@ async def dashboard(services: Services) -> dict[str, Any]:
             for run in await tx.recent_runs("recover", RECENT)
         ]
         active = await tx.active_runs()
+        drift = reconcile.view(await seen(tx))
         alerts = [views.alert(one) for one in await tx.firing_alerts(RECENT)]
         books = await open_books(tx, services.accounts)
         now = tx.now
@@ -33,10 +35,12 @@ async def dashboard(services: Services) -> dict[str, Any]:
             "active_recoveries": sum(run.kind == "recover" for run in active),
             "active_deployments": sum(run.kind == "deploy" for run in active),
             "quarantined": sum(bot.quarantined_at is not None for bot in bots),
+            "drifted": len(drift["bots"]),
             "storm": _storm(services),
         },
         "registry": [views.bot(bot, scores.get(bot.name)) for bot in bots],
         "state": {"deployments": deployments, "recoveries": recoveries},
+        "drift": drift,
         "alerts": alerts,
         "metrics": {"health_score": scores},
         "history": history,

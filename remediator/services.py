@@ -19,6 +19,7 @@ from remediator.counsel import Counsel
 from remediator.deploy import Deployment
 from remediator.ec2 import Aws
 from remediator.engine import Engine, Runner
+from remediator.inspector import Inspector
 from remediator.launch import Launcher
 from remediator.metrics import Metrics
 from remediator.model import RunKind
@@ -98,6 +99,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             notifier.serve,
             recovery.watch_storm,
             standbys.serve,
+            Inspector(store, aws, prober, settings).serve,
             bookkeeper.serve,
         ]
         if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
