@@ -24,6 +24,7 @@ from remediator.inspector import seen
 from remediator.intake import take_in
 from remediator.journal import Done, Failed, Journal, Outcome
 from remediator.lease import LeaseLostError
+from remediator.lifecycle import Lifecycle
 from remediator.model import Bot, Run
 from remediator.reconcile import Reconciling
 from remediator.requests import (
@@ -43,7 +44,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Controls, Changes, Costs, Deployments, Reconciling):
+class Api(Controls, Changes, Costs, Deployments, Lifecycle, Reconciling):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:

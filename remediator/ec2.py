@@ -3,13 +3,13 @@
 Nothing that is not tagged as ours is ever touched, and no call is made without the id of what it is about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from remediator.addresses import Address, Addresses
 from remediator.attributes import Attributes
 from remediator.awserror import AwsError, Kind, named
-from remediator.caller import BOT_TAG, DEPLOYMENT_TAG, MANAGED, Guard, Instance, instance_of
+from remediator.caller import BOT_TAG, DEPLOYMENT_TAG, MANAGED, Guard, Instance, instance_of, tag_list
 from remediator.ssm import (
     RESTART_CONTENT,
     RESTART_DOCUMENT,
@@ -72,6 +72,28 @@ class Aws(Commands, Parameters, Addresses, Volumes, Attributes):
         await self._managed("CreateTags", instance_id)
         pairs: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
         await self._call("CreateTags", lambda: self._ec2.create_tags(Resources=[instance_id], Tags=pairs))
+
+    async def any_instance(self, instance_id: str) -> Instance | None:
+        """Also one that is not ours; None where there is none."""
+        try:
+            answer = await self._call(
+                "DescribeInstances", lambda: self._ec2.describe_instances(InstanceIds=[instance_id])
+            )
+        except AwsError as error:
+            if error.kind == "gone" or error.code == "InvalidInstanceID.Malformed":
+                return None
+            raise
+        found = [instance_of(raw) for group in answer["Reservations"] for raw in group["Instances"]]
+        return found[0] if found else None
+
+    async def claim(self, ids: Sequence[str], tags: Mapping[str, str], guard: Guard) -> None:
+        """Tag what is not ours yet, as a person asked."""
+
+        def tag() -> None:
+            guard()
+            self._ec2.create_tags(Resources=list(ids), Tags=tag_list(tags))
+
+        await self._call("CreateTags", tag)
 
     async def terminate(self, instance_id: str, guard: Guard) -> None:
         """Ask for the end of an instance of ours; one that is gone already is no error."""

@@ -211,5 +211,7 @@ class Engine:
             await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.why)
         elif ended.outcome in ("recovered", "deployed"):
             await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
-        elif ended.outcome == "failed" and run.kind == "deploy":
+        elif ended.outcome == "failed" and run.kind == "retire":
+            await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.why)
+        elif ended.outcome == "retired" or (ended.outcome == "failed" and run.kind in ("deploy", "adopt")):
             await tx.remove_bot(run.bot)

@@ -325,6 +325,7 @@ class Metrics:
         for kind in DEPLOYMENT_KINDS:
             self.deployment_duration.labels(kind)
         deployments = [(kind, DEPLOY_OUTCOMES) for kind in ("deploy", "redeploy")]
+        deployments += [("adopt", ("adopted", "failed")), ("retire", ("retired", "failed"))]
         for kind, outcomes in (("recover", RECOVER_OUTCOMES), *deployments):
             self.duration.labels(kind)
             for outcome in outcomes:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from exporter.targets import Target
 
 Tier = Literal["restart", "reboot", "redeploy"]
-RunKind = Literal["recover", "deploy", "redeploy"]
+RunKind = Literal["recover", "deploy", "redeploy", "retire", "adopt"]
 StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed", "shadowed"]
 
 
@@ -16,7 +16,7 @@ class Bot:
     name: str
     template: str
     environment: str
-    state: Literal["deploying", "active"]
+    state: Literal["deploying", "active", "retiring"]
     address: str
     health_path: str
     mesh_path: str
@@ -92,7 +92,16 @@ class Ended:
     """How a run ended, and why."""
 
     outcome: Literal[
-        "recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed", "deployed", "failed"
+        "recovered",
+        "unneeded",
+        "resolved",
+        "escalated",
+        "cancelled",
+        "shadowed",
+        "deployed",
+        "adopted",
+        "retired",
+        "failed",
     ]
     why: str
 

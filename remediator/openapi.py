@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from remediator import changes, costs, deployments, reconcile, views
+from remediator import changes, costs, deployments, lifecycle, reconcile, views
 from remediator.alerts import Webhook
 from remediator.api import Api
 from remediator.operation import ANY, TEXT, Operation
@@ -114,6 +114,7 @@ OPERATIONS: Final = (
     Operation("GET", "/-/healthy", "healthy", {200: ("The process serves.", TEXT)}, access="open"),
     Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", TEXT)}, access="open"),
     *changes.OPERATIONS,
+    *lifecycle.OPERATIONS,
     *reconcile.OPERATIONS,
     *costs.OPERATIONS,
     *deployments.OPERATIONS,

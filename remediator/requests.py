@@ -150,6 +150,29 @@ class BudgetRequest(_Body):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class AdoptRequest(_Body):
+    """An instance that runs a bot already. `address` where it is not the instance's own (HOST or HOST:PORT)."""
+
+    bot_name: Annotated[str, AfterValidator(_bot_name)] = Field(examples=["my-assistant"])
+    bot_type: str = Field(examples=["support"])
+    environment: Literal["production", "staging", "development"]
+    instance_id: Annotated[str, Field(pattern=r"^i-[0-9a-f]{8,17}$", examples=["i-0123456789abcdef0"])]
+    address: Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9.-]*(:[0-9]{1,5})?$")] = ""
+    telegram_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    overrides: dict[str, Any] = {}
+    by: Annotated[str, Field(max_length=100)] = ""
+
+
+class ReapRequest(_Body):
+    """Orphans by id, each named. Without `apply` it is only said what would be done."""
+
+    instance_ids: Annotated[list[str], Field(max_length=100)] = []
+    volume_ids: Annotated[list[str], Field(max_length=100)] = []
+    allocation_ids: Annotated[list[str], Field(max_length=100)] = []
+    apply: bool = False
+    by: Annotated[str, Field(max_length=100)] = ""
+
+
 M = TypeVar("M", bound=BaseModel)
 
 

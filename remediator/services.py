@@ -12,6 +12,7 @@ import aiohttp
 from exporter.probe import open_session
 from remediator.accounts import Accounts
 from remediator.actions import Hands
+from remediator.adopt import Adoption
 from remediator.answers import Answers
 from remediator.bluegreen import BlueGreen
 from remediator.bookkeeper import Bookkeeper
@@ -26,10 +27,12 @@ from remediator.model import RunKind
 from remediator.notify import Notifier, Telegram
 from remediator.observer import InstanceObserver
 from remediator.pricing import Pricing
+from remediator.orphans import OrphanWatch
 from remediator.prober import Prober
 from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
 from remediator.restarters import restarter_of
+from remediator.retire import Retirement
 from remediator.settings import Settings
 from remediator.sight import Sight
 from remediator.standbys import Standbys
@@ -88,6 +91,8 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             "recover": recovery.run,
             "deploy": Deployment(store, launcher).run,
             "redeploy": BlueGreen(store, launcher).run,
+            "adopt": Adoption(store, launcher).run,
+            "retire": Retirement(store, launcher).run,
         }
         engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
         pricing = await _pricing(settings)
@@ -99,6 +104,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             notifier.serve,
             recovery.watch_storm,
             standbys.serve,
+            lambda: OrphanWatch(store, aws, metrics).serve(settings.orphan_interval),
             Inspector(store, aws, prober, settings).serve,
             bookkeeper.serve,
         ]

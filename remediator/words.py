@@ -8,6 +8,10 @@ _SAID = {
     ("deploy", "failed"): "❌ {bot} could not be deployed: {why}",
     ("redeploy", "deployed"): "🔁 {bot} has moved, after {seconds:.0f} s: {why}",
     ("redeploy", "failed"): "❌ {bot} could not be redeployed: {why}",
+    ("adopt", "adopted"): "🤝 {bot} is one of ours now: {why}",
+    ("adopt", "failed"): "❌ {bot} could not be adopted: {why}",
+    ("retire", "retired"): "👋 {bot} is retired: {why}",
+    ("retire", "failed"): "❌ {bot} could not be retired, and is left as it stands: {why}",
     ("recover", "recovered"): "✅ {bot} is healthy again after {seconds:.0f} s: {why}",
     ("recover", "escalated"): "🚨 {bot} needs a person. It is left alone from now on. Tried: {why}",
 }
