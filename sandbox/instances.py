@@ -19,6 +19,7 @@ import moto.ec2.models.elastic_block_store as moto_volumes
 import moto.ec2.models.instances as moto_instances
 import moto.ec2.utils as moto_utils
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_block_store import Snapshot
@@ -56,6 +57,7 @@ def instance_class(machines: Machines) -> type[Instance]:
             if not self._must_be("started", STOPPED, no_op=(PENDING, RUNNING)):
                 return copy.copy(self._state)
             previous: InstanceState = super().start()
+            self.launch_time = utcnow()  # EC2 counts it from the last start
             self._power_on("start")
             return previous
 
