@@ -1,0 +1,262 @@
+"""Restarts by SSM's document, and by SSH against a real sshd whose forced command is the restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from remediator import restarters
+from remediator.ec2 import RESTART_CONTENT, RESTART_DOCUMENT, Aws
+from remediator.journal import Done, Failed
+from remediator.prober import Look
+from remediator.restarters import Order, SshRestarter, SsmRestarter, restarter_of
+from remediator.settings import SettingsError, read_settings
+from sandbox.binaries import BinaryError
+from sandbox.waiting import wait_until
+from tests.remediator.conftest import Api, World, credentials, settings_for
+from tests.remediator.sshd import Sshd, run, run_sshd
+
+RunApp = Callable[..., AbstractAsyncContextManager[Api]]
+LOG = 'echo "$SSH_ORIGINAL_COMMAND" >>asked\n'
+LOSE = "kill -9 $PPID\n"  # the sshd of this session
+ONCE = "[ -e lost ] || { : >lost; " + LOSE.strip() + "; }\n"
+ILL = Look(False, "silent")
+
+
+class Ours:
+    """An AWS that has this instance."""
+
+    async def must_be_managed(self, operation: str, instance_id: str) -> None:
+        assert (operation, instance_id) == ("restart by SSH", "i-0abc")
+
+
+@pytest.fixture
+async def sshd(request: pytest.FixtureRequest) -> AsyncIterator[Sshd]:
+    """Its parameter is what the forced command does."""
+    try:
+        async with run_sshd(request.param) as server:
+            (server.home / "known_hosts").write_text(server.known_as("i-0abc"))
+            yield server
+    except BinaryError as error:
+        pytest.skip(f"there is no sshd: {error}")
+
+
+def restarter(sshd: Sshd, **changes: Any) -> SshRestarter:
+    made = {"user": "bot-restart", "key_file": sshd.key, "known_hosts_file": sshd.home / "known_hosts"}
+    return SshRestarter(cast(Aws, Ours()), **{**made, "port": sshd.port, **changes})
+
+
+def order(look: Look = ILL, *, timeout: float = 30, began_at: float | None = None) -> Order:
+    async def seen() -> Look:
+        return look
+
+    return Order(
+        instance_id="i-0abc",
+        host="127.0.0.1",
+        comment="rec-1 restart",
+        before={"boot_id": "b-1", "started_at": "100"},
+        began_at=time.time() if began_at is None else began_at,
+        timeout=timeout,
+        now=time.time,
+        guard=lambda: None,
+        look=seen,
+    )
+
+
+def asked(sshd: Sshd) -> list[str]:
+    path = sshd.home / "asked"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.parametrize("sshd", [LOG], indirect=True)
+async def test_the_key_restarts_the_bot_and_can_do_nothing_else(sshd: Sshd) -> None:
+    assert await restarter(sshd).restart(order()) == Done({}, "the service was restarted")
+    assert asked(sshd) == ["rec-1 restart"]
+    argv = restarter(sshd)._argv(order())
+    for options, wish in (
+        ([], "cat /etc/shadow"),
+        (["-tt"], ""),  # a shell
+        (["-s"], "sftp"),
+    ):
+        said = await run([*argv[:-3], *options, *argv[-3:-1], wish])
+        assert said.stdout == "", wish
+    assert asked(sshd)[1:] == ["cat /etc/shadow", "", "internal-sftp"], "it was the forced command that ran, each time"
+    tunnel = ["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9"]
+    refused = await run([*argv[:-3], *tunnel, *argv[-3:]])
+    assert refused.returncode == 255
+    assert "remote port forwarding failed" in refused.stderr
+
+
+@pytest.mark.parametrize("sshd", [LOG], indirect=True)
+@pytest.mark.parametrize("known", ["", "i-0abc ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "B" * 43 + "\n"])
+async def test_a_host_that_is_not_known_or_is_another_is_not_asked(sshd: Sshd, known: str) -> None:
+    hosts = sshd.home / "known_hosts"
+    hosts.write_text(known)
+    outcome = await restarter(sshd).restart(order())
+    assert isinstance(outcome, Failed)
+    assert "Host key verification failed" in outcome.why
+    assert f"put its key into {hosts} as a line that begins with i-0abc" in outcome.why
+    assert not outcome.denied, "a reboot takes another way"
+    assert asked(sshd) == []
+
+
+@pytest.mark.parametrize("sshd", [LOG], indirect=True)
+async def test_another_key_is_not_accepted_and_the_remedy_is_named(sshd: Sshd, tmp_path: Path) -> None:
+    await run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"])
+    outcome = await restarter(sshd, key_file=tmp_path / "other").restart(order())
+    assert isinstance(outcome, Failed)
+    assert "Permission denied (publickey)" in outcome.why
+    assert "redeploy it" in outcome.why
+    assert asked(sshd) == []
+
+
+@pytest.mark.parametrize("sshd", [LOG], indirect=True)
+async def test_where_nothing_listens_the_restart_failed(sshd: Sshd) -> None:
+    outcome = await restarter(sshd, port=9).restart(order())
+    assert isinstance(outcome, Failed)
+    assert (
+        "ssh to i-0abc (127.0.0.1): ssh: connect to host 127.0.0.1 port 9: Connection refused" in outcome.why
+    )
+
+
+@pytest.mark.parametrize("sshd", ["echo Unit bot.service not found. >&2; exit 5"], indirect=True)
+async def test_a_restart_that_fails_says_how(sshd: Sshd) -> None:
+    outcome = await restarter(sshd).restart(order())
+    assert outcome == Failed("the restart ended with exit code 5: Unit bot.service not found.")
+
+
+@pytest.mark.parametrize("sshd", ["echo $$ >pid; exec sleep 60"], indirect=True)
+async def test_a_restart_that_does_not_end_is_given_up_at_its_deadline(sshd: Sshd) -> None:
+    outcome = await restarter(sshd).restart(order(timeout=0))
+    assert outcome == Failed("the restart was still running at its deadline")
+
+
+@pytest.mark.parametrize("sshd", [LOG + LOSE], indirect=True)
+async def test_a_connection_lost_on_the_way_is_settled_by_the_bot(sshd: Sshd) -> None:
+    look = Look(True, "well", boot_id="b-1", started_at="200")
+    assert await restarter(sshd).restart(order(look)) == Done({}, "settled: the bot has started anew")
+    assert len(asked(sshd)) == 1
+
+
+@pytest.mark.parametrize("sshd", [LOG + ONCE], indirect=True)
+async def test_a_bot_that_runs_on_was_not_restarted_and_is_now(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarters, "STOPPED_LATE", 0.0)
+    look = Look(True, "well", boot_id="b-1", started_at="100")
+    assert await restarter(sshd).restart(order(look)) == Done({}, "the service was restarted")
+    assert len(asked(sshd)) == 2
+
+
+@pytest.mark.parametrize("sshd", [LOG + LOSE], indirect=True)
+async def test_a_restart_in_doubt_is_not_tried_for_ever(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restarters, "STOPPED_LATE", 0.0)
+    look = Look(True, "well", boot_id="b-1", started_at="100")
+    assert await restarter(sshd).restart(order(look)) == Failed("the connection was lost, twice")
+    assert len(asked(sshd)) == 2
+
+
+@pytest.mark.parametrize("look", [ILL, Look(True, "well, and says no more")])
+@pytest.mark.parametrize("sshd", [LOG], indirect=True)
+async def test_after_a_crash_a_bot_that_does_not_say_is_not_restarted_on_a_guess(
+    sshd: Sshd, look: Look
+) -> None:
+    outcome = await restarter(sshd).settle(order(look, began_at=time.time() - 100))
+    assert isinstance(outcome, Done)
+    assert outcome.detail.startswith("in doubt, and not done again")
+    assert asked(sshd) == []
+
+
+async def test_a_bot_is_recovered_by_ssh_end_to_end(run_app: RunApp, world: World) -> None:
+    """The forced command restarts it as systemd would: through the machine of the sandbox."""
+    bot = world.name()
+    async with run_app() as app:
+        await app.deployed(bot)
+    instance_id = await world.instance(bot)
+    (machine,) = [one for one in await world.cloud.bots() if one.bot == bot]
+    await world.cloud.fault(bot, "hang", cured_by="restart")
+    command = LOG + "while [ ! -e restarted ]; do sleep 0.05; done"
+    try:
+        async with run_sshd(command, machine.address.partition(":")[0]) as sshd:
+            hosts = sshd.home / "known_hosts"
+            hosts.write_text(sshd.known_as(instance_id))
+            chosen: dict[str, Any] = {"ssh_key_file": sshd.key, "ssh_public_key": sshd.public_key}
+            chosen |= {"restarter": "ssh", "ssh_known_hosts_file": hosts, "ssh_port": sshd.port}
+            async with run_app(**chosen) as app:
+                recovery = asyncio.create_task(app.recover(bot))
+                await wait_until(lambda: was_asked(sshd), what="the forced command")
+                world.ssm.send_command(DocumentName=RESTART_DOCUMENT, InstanceIds=[instance_id])
+                await world.until_did(bot, "restart")
+                (sshd.home / "restarted").touch()
+                run = await recovery
+            assert run["status"] == "recovered", run
+            assert [(one["tier"], one["outcome"]) for one in run["attempts"]] == [("restart", "cured")]
+            assert asked(sshd) == [f"{run['recoveryId']} restart"]
+    except BinaryError as error:
+        pytest.skip(f"there is no sshd: {error}")
+
+
+async def was_asked(sshd: Sshd) -> bool:
+    return bool(asked(sshd))
+
+
+def test_ssh_wants_its_key_its_public_half_and_the_hosts(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("-")
+    chosen: dict[str, Any] = {"ssh_key_file": key, "ssh_public_key": "ssh-ed25519 AAAA x"}
+    chosen |= {"restarter": "ssh", "ssh_known_hosts_file": tmp_path / "hosts"}
+    for name, value in (
+        ("SSH_KEY_FILE", None),
+        ("SSH_KEY_FILE", tmp_path / "nowhere"),
+        ("SSH_PUBLIC_KEY", None),
+        ("SSH_PUBLIC_KEY", "AAAA"),
+        ("SSH_PUBLIC_KEY", "ssh-ed25519 AAAA x\nssh-ed25519 BBBB y"),
+        ("SSH_KNOWN_HOSTS_FILE", None),
+    ):
+        with pytest.raises(SettingsError, match=f"^BOT_REMEDIATOR_{name}: "):
+            read_settings(**{**chosen, name.lower(): value})
+    aws = cast(Aws, None)
+    assert isinstance(restarter_of(read_settings(**chosen), aws), SshRestarter)
+    assert isinstance(restarter_of(read_settings(), aws), SsmRestarter)
+
+
+def test_the_document_takes_no_parameters_and_can_run_nothing_else() -> None:
+    document = json.loads(RESTART_CONTENT)
+    assert document.keys() == {"schemaVersion", "description", "mainSteps"}
+    (step,) = document["mainSteps"]
+    assert (step["action"], step["inputs"].keys()) == ("aws:runShellScript", {"runCommand"})
+    assert "{{" not in RESTART_CONTENT, "that is how SSM writes a parameter"
+    assert step["inputs"]["runCommand"][-1] == "systemctl restart bot.service"
+
+
+async def test_the_document_is_registered_and_brought_up_to_date(world: World, tmp_path: Path) -> None:
+    region = "eu-north-1"
+    settings = settings_for(tmp_path / "db", world.cloud, aws_region=region)
+    aws = Aws(region=region, endpoint_url=settings.aws_endpoint_url, concurrency=2)
+    environment = {
+        "BOT_REMEDIATOR_AWS_REGION": region,
+        "BOT_REMEDIATOR_AWS_ENDPOINT_URL": world.cloud.endpoint_url,
+    }
+
+    def register() -> str:
+        argv = [sys.executable, "-W", "error", "-m", "remediator", "register-document"]
+        made = os.environ | credentials() | environment
+        return subprocess.run(argv, env=made, capture_output=True, text=True, check=True).stdout
+
+    older = RESTART_CONTENT.replace("systemctl reset-failed bot.service", "true")
+    aws._ssm.create_document(Name=RESTART_DOCUMENT, Content=older, DocumentType="Command")
+    assert await asyncio.to_thread(register) == f"{RESTART_DOCUMENT} in {region}: updated\n"
+    assert json.loads(aws._ssm.get_document(Name=RESTART_DOCUMENT)["Content"]) == json.loads(RESTART_CONTENT)
+    assert await aws.register_document() == "unchanged"
+    aws._ssm.delete_document(Name=RESTART_DOCUMENT)
+    assert await aws.register_document() == "created"
