@@ -1,12 +1,12 @@
 """What is written down: the audit trail, instances without a bot, costs and advice."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from botctl import views
+from botctl import money, views
 from botctl.client import segment
-from botctl.options import bots_for, given, yes_option
+from botctl.options import bots_for, given, reason_option, yes_option
 from botctl.session import Command, Group, Session, me, pass_session
 
 
@@ -39,23 +39,29 @@ def listed(session: Session) -> None:
 
 
 @orphans.command()
-@click.argument("instances", metavar="INSTANCE_ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--apply", is_flag=True, help="Do it. Without it, only say what would be done.")
 @yes_option
 @pass_session
-def reap(session: Session, instances: tuple[str, ...], apply: bool, yes: bool) -> None:
-    """Terminate these instances."""
+def reap(session: Session, ids: tuple[str, ...], apply: bool, yes: bool) -> None:
+    """End these instances, volumes and addresses."""
+    kinds = {"i-": "instanceIds", "vol-": "volumeIds", "eipalloc-": "allocationIds"}
+    body: dict[str, Any] = {"apply": apply, "by": me()}
+    for one in ids:
+        kind = next((name for prefix, name in kinds.items() if one.startswith(prefix)), None)
+        if kind is None:
+            raise click.BadParameter(f"{one!r} is none of i-…, vol-… and eipalloc-…", param_hint="ID")
+        body.setdefault(kind, []).append(one)
     if apply:
-        session.confirm(f"Terminate {', '.join(instances)}?", yes)
-    body = {"instanceIds": list(instances), "apply": apply}
-    session.answer(session.client.post("/orphans/reap", body), views.facts)
+        session.confirm(f"End {', '.join(ids)} for good?", yes)
+    session.answer(session.client.post("/orphans/reap", body), views.reaped)
 
 
 @click.command(cls=Command)
 @pass_session
 def cost(session: Session) -> None:
     """What the fleet costs, by bot."""
-    session.answer(session.client.get("/cost"), views.facts)
+    session.answer(session.client.get("/cost"), money.cost)
 
 
 @click.command(cls=Command)
@@ -65,7 +71,7 @@ def recommendations(session: Session) -> None:
 
     With the evidence, the risk, and the command that does it.
     """
-    session.answer(session.client.get("/recommendations"), views.facts)
+    session.answer(session.client.get("/recommendations"), money.recommendations)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -80,20 +86,39 @@ def budgets(ctx: click.Context) -> None:
 @pass_session
 def listed_budgets(session: Session) -> None:
     """List them (what budgets does by itself)."""
-    session.answer(session.client.get("/budgets"), views.facts)
+    session.answer(session.client.get("/budgets"), money.budgets)
+
+
+_SCOPE = click.argument("scope", type=click.Choice(("fleet", "template", "environment")))
+_NAME = click.argument("name", required=False, default="all")
 
 
 @budgets.command("set")
-@click.argument("scope", type=click.Choice(("fleet", "template", "environment")))
-@click.argument("name", required=False, default="all")
+@_SCOPE
+@_NAME
 @click.option("--usd", type=float, required=True, help="US dollars a month.")
-@click.option("--refuse/--allow", default=False, help="Refuse deploys above it.")
+@click.option("--refuse/--allow", default=False, help="Refuse deploys above it, or only tell.")
+@reason_option
 @pass_session
-def set_budget(session: Session, scope: str, name: str, usd: float, refuse: bool) -> None:
-    """Set one."""
-    body = {"usd": usd, "refuse": refuse, **given(by=me())}
-    path = f"/budgets/{segment(scope)}/{segment(name)}"
-    session.answer(session.client.call("PUT", path, body), views.facts)
+def set_budget(session: Session, scope: str, name: str, usd: float, refuse: bool, reason: str) -> None:
+    """Say what may be spent in a month."""
+    body = {"usd": usd, "refuse": refuse, "by": me(), **given(reason=reason)}
+    session.answer(session.client.call("PUT", _budget(scope, name), body), money.budget)
+
+
+@budgets.command("remove")
+@_SCOPE
+@_NAME
+@yes_option
+@pass_session
+def remove_budget(session: Session, scope: str, name: str, yes: bool) -> None:
+    """Spend without a limit again."""
+    session.confirm(f"Remove the budget of {scope} {name}?", yes)
+    session.answer(session.client.call("DELETE", _budget(scope, name)), money.budget)
+
+
+def _budget(scope: str, name: str) -> str:
+    return f"/budgets/{segment(scope)}/{segment(name)}"
 
 
 COMMANDS: Final = (audit, orphans, cost, recommendations, budgets)

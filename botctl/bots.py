@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import click
 from rich.live import Live
@@ -18,12 +19,9 @@ from botctl.options import (
     bots_for,
     environment_option,
     given,
-    reason_option,
-    run_argument,
     runs_for,
     set_option,
     settings,
-    timeout_option,
     waiting,
     yes_option,
 )
@@ -88,11 +86,14 @@ def begin(
     answer = session.client.call(method, path, body if method == "POST" else None)
     view = answer.json()
     if not wait:
-        session.answer(answer, views.run)
+        session.answer(answer, views.begun)
         return
     for warning in views.warnings(view):
         session.err.print(warning)
-    run_id = view.get("deploymentId") or view.get("recoveryId") or view["rolloutId"]
+    run_id = view.get("deploymentId") or view.get("recoveryId") or view.get("rolloutId")
+    if run_id is None:  # there was nothing to begin
+        session.answer(answer, views.facts)
+        return
     watch_run(session, path_of(run_id), timeout)
 
 
@@ -202,16 +203,30 @@ def explain(session: Session, bot: str) -> None:
 @click.argument("instance", metavar="INSTANCE_ID")
 @click.option("--type", "kind", required=True, metavar="TYPE", help="A template, such as support or manager.")
 @environment_option
+@click.option("--address", metavar="HOST[:PORT]", help="Where it answers, if not at the instance's own.")
 @click.option(
-    "--address", metavar="HOST:PORT", help="Where it answers, if not at the instance's own address."
+    "--telegram-token-file", metavar="FILE", help="File with its Telegram token, for redeploys; - is stdin."
 )
+@set_option
 @pass_session
 def adopt(
-    session: Session, bot: str, instance: str, kind: str, environment: str, address: str | None
+    session: Session,
+    bot: str,
+    instance: str,
+    kind: str,
+    environment: str,
+    address: str | None,
+    telegram_token_file: str | None,
+    pairs: tuple[str, ...],
 ) -> None:
-    """Take in an instance that runs already."""
+    """Take in an instance that runs already.
+
+    It is tagged and registered, not changed.
+    """
+    token = _telegram(telegram_token_file) if telegram_token_file else None
     wish = {"botName": bot, "botType": kind, "environment": environment, "instanceId": instance, "by": me()}
-    session.answer(session.client.post("/bots", {**wish, **given(address=address)}), views.facts)
+    wish |= given(address=address, telegramToken=token, overrides=settings(pairs))
+    session.answer(session.client.post("/bots", wish), views.begun)
 
 
 @click.command(cls=Command)
@@ -229,7 +244,7 @@ def retire(session: Session, bot: str, snapshot: bool, yes: bool, wait: bool, ti
     """
     kept = "a snapshot of its volume is kept" if snapshot else "nothing of it is kept"
     session.confirm(f"Retire {bot}? Its instance is terminated; {kept}.", yes)
-    path = f"/bots/{segment(bot)}?snapshot={str(snapshot).lower()}"
+    path = f"/bots/{segment(bot)}?{urlencode({'snapshot': str(snapshot).lower(), 'by': me()})}"
     begin(session, path, {}, wait=wait, timeout=timeout, method="DELETE")
 
 
@@ -245,4 +260,3 @@ def release(session: Session, bot: str) -> None:
 
 
 COMMANDS: Final = (deploy, status, watch, recover, explain, adopt, retire, release)
-__all__ = ["COMMANDS", "begin", "path_of", "reason_option", "run_argument", "running", "timeout_option"]

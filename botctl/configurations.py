@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from botctl import views
-from botctl.bots import begin
+from botctl.bots import begin, path_of
 from botctl.client import segment
 from botctl.errors import Exit
 from botctl.options import (
@@ -17,6 +17,7 @@ from botctl.options import (
     waiting,
     yes_option,
 )
+from botctl.progress import watch
 from botctl.session import Command, Session, me, pass_session
 
 
@@ -104,10 +105,10 @@ def config(
 @click.option("--check", is_flag=True, help="Exit with 1 where something has drifted.")
 @pass_session
 def drift(session: Session, check: bool) -> None:
-    """What is not as it is stored."""
+    """What is not as it was declared."""
     answer = session.client.get("/drift")
     session.answer(answer, views.drift)
-    if check and views.items(answer.json(), "drift"):
+    if check and views.drifted(answer.json()):
         raise click.exceptions.Exit(Exit.failed)
 
 
@@ -115,13 +116,21 @@ def drift(session: Session, check: bool) -> None:
 @bot_argument
 @click.option("--apply", is_flag=True, help="Do it. Without it, only say what would be done.")
 @yes_option
+@waiting
 @pass_session
-def reconcile(session: Session, bot: str, apply: bool, yes: bool) -> None:
-    """Make a bot what is stored of it."""
+def reconcile(session: Session, bot: str, apply: bool, yes: bool, wait: bool, timeout: float) -> None:
+    """Make a bot what was declared.
+
+    What it takes is said first: some of it is done in place, some takes a redeploy.
+    """
     if apply:
-        session.confirm(f"Change {bot} in EC2 until it is as stored?", yes)
-    body = {"apply": apply, "by": me()}
-    session.answer(session.client.post(f"/bots/{segment(bot)}/reconcile", body), views.plan)
+        session.confirm(f"Change {bot} in EC2 until it is as declared?", yes)
+    answer = session.client.post(f"/bots/{segment(bot)}/reconcile", {"apply": apply, "by": me()})
+    run_id = answer.json().get("deploymentId")
+    if not session.json or not wait or run_id is None:
+        session.answer(answer, views.plan)
+    if wait and run_id is not None:
+        watch(session, path_of(run_id), timeout)
 
 
 COMMANDS: Final = (versions, diff, rollback, config, drift, reconcile)

@@ -21,7 +21,7 @@ from botctl.follow import View, ended, follow
 from botctl.session import Session
 from botctl.tables import Row, clean, duration, lasted
 
-_WELL: Final = "recovered unneeded resolved shadowed deployed redeployed retired rolled_back completed done"
+_WELL: Final = "recovered unneeded resolved shadowed deployed retired adopted completed done"
 WELL: Final = frozenset(_WELL.split(" "))
 MARKS: Final = {"done": "✓", "cured": "✓", "completed": "✓", "failed": "✗", "not_cured": "✗", "shadowed": "·"}
 
@@ -106,8 +106,9 @@ def steps(view: Mapping[str, Any]) -> Sequence[Row]:
 def step_line(step: Row) -> Text:
     mark = MARKS.get(str(step["status"]), "·")
     line = Text.assemble(f"{mark} ", (clean(step["name"]), "bold"), f"  {lasted(step)}")
-    if step.get("detail"):
-        line.append(f"  {clean(step['detail'])}", style="dim")
+    detail = step.get("detail") or step.get("reason")
+    if detail:
+        line.append(f"  {clean(detail)}", style="dim")
     return line
 
 

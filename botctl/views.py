@@ -121,6 +121,11 @@ def run(view: View) -> RenderableType:
     return Group(*parts, *warnings(view))
 
 
+def begun(view: View) -> RenderableType:
+    """The answer to what begins a run, whatever else it says."""
+    return run(view) if "steps" in view else facts(view)
+
+
 def headline(view: View) -> Text:
     """`my-bot deployed: i-0123 is healthy  (dep-…)`."""
     name = view.get("botName") or view.get("botId") or view.get("rolloutId") or ""
@@ -196,38 +201,35 @@ def changes(found: Sequence[Row]) -> RenderableType:
     return lines
 
 
-def drift(view: Any) -> RenderableType:
-    columns = (
-        ("bot", "bot"),
-        ("field", "field"),
-        ("stored", "stored"),
-        ("real", "real"),
-        ("fix", "fix"),
-        ("disruptive", "disruptive"),
-    )
-    return table(columns, items(view, "drift"), empty="no drift: everything is as it is stored")
+def drift(view: View) -> RenderableType:
+    """`GET /drift`."""
+    columns = (("bot", "bot"), *_DIFFERENCE, ("since", "since"))
+    looked = f"as of {moment(view['lookedAt'])}" if view["lookedAt"] else "the observer has not looked yet"
+    parts: list[RenderableType] = [table(columns, drifted(view), empty="everything is as it was declared")]
+    if view["problem"]:
+        parts.insert(0, Text(f"⚠ {clean(view['problem'])}", style="yellow"))
+    return Group(*parts, Text(looked, style="dim"))
+
+
+def drifted(view: View) -> list[Row]:
+    return [{"bot": one["bot"], **found} for one in view["bots"] for found in one["differences"]]
+
+
+_DIFFERENCE = (
+    ("field", "field"),
+    ("stored", "stored"),
+    ("real", "real"),
+    ("fix", "fix"),
+    ("disruptive", "disruptive"),
+)
 
 
 def plan(view: View) -> RenderableType:
     """`POST /bots/{bot}/reconcile`."""
-    columns = (
-        ("field", "field"),
-        ("stored", "stored"),
-        ("real", "real"),
-        ("fix", "fix"),
-        ("disruptive", "disruptive"),
-        ("status", "status"),
-    )
-    rest = {key: value for key, value in view.items() if key != "plan"}
-    return Group(
-        facts(rest), table(columns, items(view, "plan"), empty="nothing to do: it is as it is stored")
-    )
-
-
-def items(view: Any, key: str) -> Sequence[Row]:
-    """The rows of an answer that is a list, or has one under `key`."""
-    found = view if isinstance(view, list) else view.get(key, [])
-    return found if isinstance(found, list) else []
+    columns = (*_DIFFERENCE, ("outcome", "outcome"))
+    done = table(columns, view["plan"], empty="nothing to do: it is as it was declared")
+    hint = "" if view["applied"] or not view["plan"] else "nothing was done; --apply does it"
+    return Group(done, Text(hint, style="dim"))
 
 
 # books
@@ -272,14 +274,20 @@ def holds(found: Sequence[Row]) -> RenderableType:
     return table(columns, found, empty="nothing is paused")
 
 
-def orphans(view: Any) -> RenderableType:
+def orphans(found: Sequence[Row]) -> RenderableType:
     columns = (
-        ("instance", "instanceId"),
+        ("kind", "kind"),
+        ("id", "id"),
         ("state", "state"),
         ("bot", "bot"),
         ("deployment", "deployment"),
-        ("role", "role"),
-        ("launched", "launchedAt"),
-        ("why", "why"),
+        ("since", "since"),
+        ("reapable from", "reapableFrom"),
     )
-    return table(columns, items(view, "orphans"), empty="no orphans: every instance of ours belongs to a bot")
+    return table(columns, found, empty="no orphans: everything of ours belongs to a bot")
+
+
+def reaped(view: View) -> RenderableType:
+    columns = (("kind", "kind"), ("id", "id"), ("bot", "bot"), ("verdict", "verdict"), ("why", "why"))
+    hint = "" if view["applied"] else "nothing was done; --apply does it"
+    return Group(table(columns, view["plan"], empty="nothing"), Text(hint, style="dim"))
