@@ -25,6 +25,7 @@ log = structlog.get_logger()
 STUMBLE_PAUSE: Final = 2.0  # seconds before a run whose task failed is taken up again
 MOST_STUMBLES: Final = 10  # over faults of our own, until a recovery is handed to a person
 CLAIMED_AT_ONCE: Final = 100
+AT_ONCE: Final = 4  # runs that are read from the store
 POLL: Final = 0.5  # seconds between two looks at a run that another replica drives
 
 # Drives a run to its end. The event is set when something happened that concerns the run.
@@ -46,10 +47,12 @@ class Engine:
     notifier: Notifier
     metrics: Metrics
     public_url: str
-    nudged: int  # runs that are told when a place may have become free
+    nudged: int = 2  # runs told when a place may have become free: the second, if the first may not take it
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _keeper: asyncio.Task[None] | None = None
     _leaving: bool = False
+    # Of a thousand runs that begin at once, each waits here, in order, and an alert comes in between.
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def start(self) -> None:
         """Take up every run that is free to be taken, and from now on whatever becomes so."""
@@ -166,7 +169,7 @@ class Engine:
 
     async def _drive(self, run_id: str, item: _Task, stumbles: int) -> bool:
         """Whether the run has ended."""
-        async with self.store.read() as tx:
+        async with self._turns, self.store.read() as tx:
             run = await tx.run(run_id)
             bot = await tx.bot(run.bot) if run is not None else None
         if run is None or run.finished_at is not None:
@@ -195,14 +198,14 @@ class Engine:
             text = message(run, outcome, why, now - run.created_at, self.public_url)
             if text:
                 await tx.notify(run.id, text)
-            waiting = await tx.blocked(self.nudged)
+            waiting = await tx.queue(self.nudged)
         self.metrics.runs.labels(run.kind, outcome).inc()
         self.metrics.duration.labels(run.kind).observe(now - run.created_at)
         if run.kind != "recover":
             self.metrics.deployment_duration.labels(run.kind).observe(now - run.created_at)
         self.notifier.wake()
         for other in waiting:
-            self.wake(other.id)
+            self.wake(other)
         log.info("run ended", run=run.id, kind=run.kind, bot=run.bot, outcome=outcome, why=why)
         return True
 

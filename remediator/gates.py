@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from remediator.model import Approval, Bot, Tier
 
 Mode = Literal["auto", "approve", "shadow"]
+LONGEST_ROUND: Final = 4
 
 
 class Effect(StrEnum):
@@ -33,6 +34,7 @@ class Seen:
     environment: str
     zone: str
     ill: bool
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,20 @@ class Fleet:
 
     @property
     def unhealthy(self) -> int:
-        return sum(one.ill for one in self.seen)
+        return sum(one.ill and not one.quarantined for one in self.seen)
+
+    @property
+    def set_aside(self) -> int:
+        """Ill ones in quarantine: a person has them, and they keep nobody else from being healed."""
+        return sum(one.ill and one.quarantined for one in self.seen)
+
+    @property
+    def judged(self) -> int:
+        return self.probed - self.set_aside
 
     @property
     def ratio(self) -> float:
-        return self.unhealthy / self.probed if self.probed else 0.0
+        return self.unhealthy / self.judged if self.judged else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +143,16 @@ def decisive(verdicts: Sequence[Verdict]) -> Verdict | None:
 
 
 def over_limit(fleet: Fleet, limits: Limits) -> bool:
-    """More bots ill than one recovery after another should mend: the cause is likely shared."""
+    """More bots ill than one recovery after another should mend: the cause is likely shared.
+
+    So it is where more of them than that ended in quarantine, one after the other.
+    """
+    return fleet.unhealthy > _most(fleet.judged, limits) or fleet.set_aside > _most(fleet.probed, limits)
+
+
+def _most(bots: int, limits: Limits) -> int:
     # 1e-9: 0.3 * 10 is 3.0000000000000004 or 2.9999999999999996, depending on the numbers
-    share = math.floor(limits.fleet_max_ratio * fleet.probed + 1e-9)
-    return fleet.unhealthy > max(limits.fleet_min_unhealthy, share)
+    return max(limits.fleet_min_unhealthy, math.floor(limits.fleet_max_ratio * bots + 1e-9))
 
 
 def weather(before: Storm, fleet: Fleet, now: float, limits: Limits) -> Storm:
@@ -145,6 +162,14 @@ def weather(before: Storm, fleet: Fleet, now: float, limits: Limits) -> Storm:
     if before.active and now - before.over_at < limits.storm_cooldown:
         return before
     return Storm(False, before.since, before.over_at)
+
+
+def rounds(situation: Situation, limits: Limits) -> int:
+    """In how many rounds to ask again. Whoever stands far back in the queue is asked less often.
+
+    Nothing is lost by it: whoever is at its head is told when a place becomes free.
+    """
+    return min(LONGEST_ROUND, 1 + situation.ahead // limits.max_in_flight)
 
 
 def tokens(intents: Sequence[float], now: float, limits: Limits) -> float:
@@ -223,7 +248,9 @@ def _dependency(situation: Situation, limits: Limits) -> str:
 
 def _fleet(situation: Situation, limits: Limits) -> Verdict:
     fleet, storm = situation.fleet, situation.storm
-    seen = f"{fleet.unhealthy} of {fleet.probed} bots are ill ({fleet.ratio:.0%})"
+    seen = f"{fleet.unhealthy} of {fleet.judged} bots are ill ({fleet.ratio:.0%})"
+    if fleet.set_aside:
+        seen += f" beside {fleet.set_aside} in quarantine"
     if fleet.probed < fleet.total:
         seen += f", a sample of {fleet.total}"
     seen += f"; limit: {limits.fleet_max_ratio:.0%}, at least {limits.fleet_min_unhealthy}"

@@ -2,8 +2,33 @@
 
 import logging
 import sys
+from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
+
+MOST: Final = 20  # lines of one kind
+SECONDS: Final = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Sparing:
+    """What a thousand bots say at once is said of a few each minute, and the others are counted."""
+
+    _since: dict[str, float] = field(default_factory=dict)
+    _lines: dict[str, int] = field(default_factory=dict)
+
+    def allow(self, kind: str, now: float) -> bool:
+        """Whether this line of that kind may be written."""
+        if now - self._since.get(kind, float("-inf")) >= SECONDS:
+            unsaid = self._lines.get(kind, 0) - MOST
+            if unsaid > 0:
+                log.warning("lines left out", kind=kind, count=unsaid)
+            self._since[kind], self._lines[kind] = now, 0
+        self._lines[kind] += 1
+        return self._lines[kind] <= MOST
 
 
 def configure(level: str, style: str) -> None:

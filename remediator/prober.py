@@ -1,8 +1,7 @@
 """Our own eyes: is this bot healthy now, is it healthy for good, and how many of the fleet are ill?"""
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,6 +14,9 @@ from remediator.model import Bot
 
 CENSUS_MAX_AGE: Final = 1.0  # seconds: runs that ask at the same time share one look
 CENSUS_CONCURRENCY: Final = 50
+
+# How many bots there are, and at most so many of them, drawn at random.
+Registry = Callable[[int], Awaitable[tuple[int, Sequence[Bot]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,12 @@ class Prober:
                     return False, look
             await asyncio.sleep(self.interval)
 
-    async def census(self, bots: Sequence[Bot]) -> Fleet:
+    async def census(self, registry: Registry) -> Fleet:
         """How many of the fleet are ill right now. A fleet larger than `sample` is judged by that many."""
         loop = asyncio.get_running_loop()
         async with self._census_lock:
             if self.last_census is None or loop.time() - self._census_at > CENSUS_MAX_AGE:
-                chosen = list(bots) if len(bots) <= self.sample else random.sample(list(bots), self.sample)
+                total, chosen = await registry(self.sample)
                 limit = asyncio.Semaphore(CENSUS_CONCURRENCY)
 
                 async def ill(bot: Bot) -> bool:
@@ -101,9 +103,9 @@ class Prober:
 
                 found = await asyncio.gather(*map(ill, chosen))
                 seen = [
-                    Seen(bot.template, bot.environment, bot.zone, ill)
+                    Seen(bot.template, bot.environment, bot.zone, ill, bot.quarantined_at is not None)
                     for bot, ill in zip(chosen, found, strict=True)
                 ]
-                self.last_census = Fleet(len(bots), tuple(seen))
+                self.last_census = Fleet(total, tuple(seen))
                 self._census_at = loop.time()
             return self.last_census

@@ -10,10 +10,22 @@ import structlog
 
 from remediator import ladder
 from remediator.actions import ACTIONS, Action, Hands
-from remediator.gates import Effect, Fleet, Limits, Situation, Storm, Verdict, decisive, judge, weather
+from remediator.gates import (
+    Effect,
+    Fleet,
+    Limits,
+    Situation,
+    Storm,
+    Verdict,
+    decisive,
+    judge,
+    rounds,
+    weather,
+)
 from remediator.journal import Failed, Journal
 from remediator.ladder import TIERS, Attempt, Finish, Settle, Try, Verify
 from remediator.lease import Lease
+from remediator.logs import Sparing
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Hold, Run, Step, Tier
 from remediator.modes import mode_for
@@ -27,6 +39,8 @@ from remediator.words import approval_wanted, blindness
 log = structlog.get_logger()
 
 DAY: Final = 86400.0
+LOOKS_AT_ONCE: Final = 100  # by runs at their gates; each may take as long as a probe
+TURNS_AT_ONCE: Final = 4  # of them in the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,16 @@ class Around:
 
 
 @dataclass
+class _Told:
+    """What a run at its gates was told last, so that only news is written down."""
+
+    verdicts: list[tuple[str, Effect]] = field(default_factory=list)
+    gate: str = ""
+    reason: str = ""
+    rounds: int = 1  # until it asks again
+
+
+@dataclass
 class Recovery:
     store: Store
     hands: Hands
@@ -47,6 +71,10 @@ class Recovery:
     metrics: Metrics
     settings: Settings
     storm: Storm = field(default_factory=Storm)  # as last seen
+    # A thousand runs that ask at once take turns, so that an alert or a person need not wait for all of them.
+    _looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TURNS_AT_ONCE))
+    _lines: Sparing = field(default_factory=Sparing)
 
     @property
     def limits(self) -> Limits:
@@ -76,7 +104,7 @@ class Recovery:
     async def run(self, run: Run, _bot: Bot, lease: Lease, wake: asyncio.Event) -> Ended:
         """Drive the run to its end, from wherever its steps say it is."""
         while True:
-            async with self.store.read() as tx:
+            async with self._turns, self.store.read() as tx:
                 steps = await tx.steps(run.id)
                 bot = await tx.bot(run.bot)
             if bot is None:
@@ -109,36 +137,49 @@ class Recovery:
         self, run: Run, bot: Bot, tier: Tier, lease: Lease, wake: asyncio.Event, *, climbing: bool
     ) -> Ended | None:
         """Hold until every gate opens, then write the intent; or say why nothing is left to do."""
-        said: list[tuple[str, Effect]] = []
-        held_by = ""
+        told = _Told()
         while True:
             wake.clear()
-            around = await self._look_around(bot)
-            # Caps are read where the intent they allow is written: two runs cannot both take the last place.
-            async with self.store.hold(lease) as tx:
-                situation = await self._situation(tx, run, bot, tier, around, climbing=climbing)
-                verdicts = judge(situation, self.limits)
-                stop = decisive(verdicts)
-                if said != (said := [(verdict.gate, verdict.effect) for verdict in verdicts]):
-                    await tx.add_verdicts(run.id, tier, verdicts)
-                if stop is None and situation.mode == "shadow" and run.trigger == "alert":
-                    return await self._shadow(tx, run, bot, tier, around.look)
-                if stop is None:
-                    await self._intend(tx, run, bot, tier, around.look)
-                    return None
-                if stop.effect is Effect.end:
-                    return _ended(stop)
-                if stop.effect is Effect.escalate:
-                    return Ended("escalated", stop.why)
-                await self._wait(tx, run, tier, stop, news=stop.gate != held_by)
-                if stop.gate == "mode" and situation.approval is None:
-                    await self._ask_approval(tx, run, tier, around.look)
-            if stop.gate != held_by:
+            stop = await self._ask(run, bot, tier, lease, told, climbing=climbing)
+            if not isinstance(stop, Verdict):
+                return stop
+            if stop.gate != told.gate:
                 self.metrics.blocked.labels(stop.gate).inc()
-                log.warning("run held", run=run.id, bot=bot.name, tier=tier, gate=stop.gate, why=stop.why)
-            held_by = stop.gate
+                if self._lines.allow(f"run held by {stop.gate}", self.store.clock()):
+                    log.warning("run held", run=run.id, bot=bot.name, tier=tier, gate=stop.gate, why=stop.why)
+            told.gate = stop.gate
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), self.settings.gate_interval)
+                await asyncio.wait_for(wake.wait(), self.settings.gate_interval * told.rounds)
+
+    async def _ask(
+        self, run: Run, bot: Bot, tier: Tier, lease: Lease, told: "_Told", *, climbing: bool
+    ) -> Ended | Verdict | None:
+        """Ask every gate once: the end of it, what holds it back, or None where the tier may begin."""
+        async with self._looks:
+            around = await self._look_around(bot)
+        # Caps are read where the intent they allow is written: two runs cannot both take the last place.
+        async with self._turns, self.store.hold(lease) as tx:
+            situation = await self._situation(tx, run, bot, tier, around, climbing=climbing)
+            verdicts = judge(situation, self.limits)
+            stop = decisive(verdicts)
+            effects = [(verdict.gate, verdict.effect) for verdict in verdicts]
+            if effects != told.verdicts:
+                told.verdicts = effects
+                await tx.add_verdicts(run.id, tier, verdicts)
+            if stop is None and situation.mode == "shadow" and run.trigger == "alert":
+                return await self._shadow(tx, run, bot, tier, around.look)
+            if stop is None:
+                await self._intend(tx, run, bot, tier, around.look)
+                return None
+            if stop.effect is Effect.end:
+                return _ended(stop)
+            if stop.effect is Effect.escalate:
+                return Ended("escalated", stop.why)
+            await self._wait(tx, run, tier, stop, told)
+            if stop.gate == "mode" and situation.approval is None:
+                await self._ask_approval(tx, run, tier, around.look)
+            told.rounds = rounds(situation, self.limits) if stop.gate in ("in_flight", "rate") else 1
+            return stop
 
     async def _look_around(self, bot: Bot) -> Around:
         look, fleet, blind, silences = await asyncio.gather(
@@ -156,9 +197,6 @@ class Recovery:
         asked_by = await tx.alerts_of(run.id)
         fresh = await tx.run(run.id)
         labels = [alert.labels for alert in asked_by] or [{"bot": bot.name, "template": bot.template}]
-        waiting = [
-            other for other in await tx.blocked(1000) if other.reason.startswith(("in_flight:", "rate:"))
-        ]
         await self._tell_of_blindness(tx, around.blind)
         return Situation(
             now=now,
@@ -176,7 +214,7 @@ class Recovery:
             fleet=around.fleet,
             storm=await self._weather(tx, around.fleet),
             in_flight=await tx.in_flight(TIERS, run.id),
-            ahead=sum((other.created_at, other.id) < (run.created_at, run.id) for other in waiting),
+            ahead=await tx.ahead(run),
             # A bucket that is never full for long is emptied by what was begun long ago.
             intents=await tx.intents(TIERS, now - DAY),
             attempts=await tx.attempts_of(bot.name, TIERS, max(now - DAY, bot.attempts_from)),
@@ -184,9 +222,12 @@ class Recovery:
             approval=await tx.approval(run.id, tier),
         )
 
-    async def _wait(self, tx: Transaction, run: Run, tier: Tier, stop: Verdict, *, news: bool) -> None:
-        await tx.change_run(run.id, status="blocked", reason=f"{stop.gate}: {stop.why}")
-        if news:
+    async def _wait(self, tx: Transaction, run: Run, tier: Tier, stop: Verdict, told: "_Told") -> None:
+        reason = f"{stop.gate}: {stop.why}"
+        if reason != told.reason:
+            told.reason = reason
+            await tx.change_run(run.id, status="blocked", reason=reason)
+        if stop.gate != told.gate:
             await tx.audit("gate.held", bot=run.bot, run_id=run.id, tier=tier, gate=stop.gate, why=stop.why)
 
     async def _ask_approval(self, tx: Transaction, run: Run, tier: Tier, look: Look) -> None:
@@ -213,9 +254,11 @@ class Recovery:
     # the fleet and the weather
 
     async def _census(self) -> Fleet:
-        async with self.store.read() as tx:
-            active = [bot for bot in await tx.bots() if bot.state == "active"]
-        fleet = await self.hands.prober.census(active)
+        async def registry(most: int) -> tuple[int, list[Bot]]:
+            async with self.store.read() as tx:
+                return await tx.fleet(most)
+
+        fleet = await self.hands.prober.census(registry)
         self.metrics.fleet_ratio.set(fleet.ratio)
         return fleet
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     tuple_,
@@ -66,6 +67,12 @@ AT_ONCE: Final = 500  # values in one statement; SQLite takes 32,766, and a stat
 TRAIL_TEXT: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 Episode = tuple[str, float]  # fingerprint, startsAt
+
+_QUEUED: Final = (
+    runs.c.finished_at.is_(None)
+    & (runs.c.status == "blocked")
+    & or_(runs.c.reason.startswith("in_flight:"), runs.c.reason.startswith("rate:"))
+)
 
 T = TypeVar("T")
 
@@ -144,6 +151,16 @@ class Transaction:
     async def bots_named(self, names: Collection[str]) -> dict[str, Bot]:
         found = await self.among(Bot, select(bots), bots.c.name, names)
         return {bot.name: bot for bot in found}
+
+    async def fleet(self, most: int) -> tuple[int, list[Bot]]:
+        """How many active bots there are, and at most so many of them, drawn at random."""
+        active = bots.c.state == "active"
+        total = (await self.execute(select(func.count()).select_from(bots).where(active))).scalar_one()
+        drawn = select(bots).where(active)
+        if total > most:
+            names = select(bots.c.name).where(active).order_by(func.random()).limit(most)
+            drawn = drawn.where(bots.c.name.in_(names))
+        return int(total), await self.all(Bot, drawn.order_by(bots.c.name))
 
     async def add_bot(self, bot: Bot) -> None:
         await self.execute(insert(bots).values(asdict(bot)))
@@ -242,14 +259,18 @@ class Transaction:
         return kept
 
     async def prove(self, lease: Lease) -> None:
-        """Hold the run on, or raise LeaseLostError: then nothing of this transaction is kept."""
-        held = (
-            update(runs)
-            .where(runs.c.id == lease.run_id, runs.c.owner == self._replica, runs.c.fence == lease.fence)
-            .where(runs.c.finished_at.is_(None))
-            .values(lease_until=self.now + self._lease_seconds)
-        )
-        if (await self.execute(held)).rowcount != 1:
+        """Hold the run on, or raise LeaseLostError: then nothing of this transaction is kept.
+
+        Where nobody else can be there to take it, it is only looked at: what changes nothing takes no fsync.
+        """
+        mine = (runs.c.id == lease.run_id) & (runs.c.owner == self._replica) & (runs.c.fence == lease.fence)
+        mine &= runs.c.finished_at.is_(None)
+        if self._alone:
+            held = (await self.execute(select(runs.c.id).where(mine))).first() is not None
+        else:
+            on = update(runs).where(mine).values(lease_until=self.now + self._lease_seconds)
+            held = (await self.execute(on)).rowcount == 1
+        if not held:
             raise LeaseLostError(lease.run_id)
 
     async def beat(self, run_ids: Sequence[str]) -> dict[str, int]:
@@ -287,6 +308,17 @@ class Transaction:
         """The runs that have waited longest at a gate."""
         waiting = select(runs).where(runs.c.finished_at.is_(None), runs.c.status == "blocked")
         return await self.all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
+
+    async def queue(self, limit: int) -> list[str]:
+        """The runs that have waited longest for a place or a turn."""
+        waiting = select(runs.c.id).where(_QUEUED).order_by(runs.c.created_at, runs.c.id).limit(limit)
+        return list((await self.execute(waiting)).scalars())
+
+    async def ahead(self, run: Run) -> int:
+        """How many stand before it in that queue."""
+        before = tuple_(runs.c.created_at, runs.c.id) < tuple_(literal(run.created_at), literal(run.id))
+        found = await self.execute(select(func.count()).select_from(runs).where(_QUEUED, before))
+        return int(found.scalar_one())
 
     async def change_run(self, run_id: str, **changes: object) -> None:
         await self.execute(update(runs).where(runs.c.id == run_id).values(**changes))

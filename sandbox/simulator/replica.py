@@ -85,6 +85,7 @@ class Replica(Hooks):
         self.engine = WatchedEngine(self.store, runners, notifier, around.metrics, "")
         self.engine.oracle = around.oracle
         self.recovery = recovery
+        nothing = cast(Any, None)  # no call that is made here asks for costs or advice
         self.api = Api(
             Services(
                 settings,
@@ -96,6 +97,8 @@ class Replica(Hooks):
                 self.engine,
                 around.metrics,
                 None,
+                nothing,
+                nothing,
             )
         )
 

@@ -1,9 +1,11 @@
 """The tables of the store as plain values, and transactions over them by copy."""
 
-from collections.abc import Collection, Mapping, Sequence
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError
 
 from remediator.gates import Effect, Verdict
@@ -23,6 +25,7 @@ from remediator.model import (
 from remediator.transaction import ENGINE, OWN_GRACE, Transaction, chained
 
 Episode = tuple[str, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,14 @@ class MemoryTransaction(Transaction):
             raise IntegrityError(f"INSERT INTO {table}", {}, Exception(f"{key!r} is there already"))
         self._put(table, key, row)
 
+    # the tables of other rooms, which recovery never asks: there is nothing in them
+
+    async def one(self, kind: Callable[..., T], statement: Executable) -> T | None:
+        return None
+
+    async def all(self, kind: Callable[..., T], statement: Executable) -> list[T]:
+        return []
+
     # bots
 
     async def bot(self, name: str) -> Bot | None:
@@ -90,6 +101,10 @@ class MemoryTransaction(Transaction):
 
     async def bots_named(self, names: Collection[str]) -> dict[str, Bot]:
         return {name: self.tables.bots[name] for name in names if name in self.tables.bots}
+
+    async def fleet(self, most: int) -> tuple[int, list[Bot]]:
+        active = [bot for bot in await self.bots() if bot.state == "active"]
+        return len(active), active if len(active) <= most else random.sample(active, most)
 
     async def add_bot(self, bot: Bot) -> None:
         self._add("bots", bot.name, bot)
@@ -173,7 +188,8 @@ class MemoryTransaction(Transaction):
         mine = run is not None and run.owner == self._replica and run.fence == lease.fence
         if run is None or not mine or run.finished_at is not None:
             raise LeaseLostError(lease.run_id)
-        await self.change_run(run.id, lease_until=self.now + self._lease_seconds)
+        if not self._alone:
+            await self.change_run(run.id, lease_until=self.now + self._lease_seconds)
 
     async def beat(self, run_ids: Sequence[str]) -> dict[str, int]:
         asked = set(run_ids)
@@ -205,6 +221,16 @@ class MemoryTransaction(Transaction):
 
     async def blocked(self, limit: int) -> list[Run]:
         return [run for run in self._unfinished() if run.status == "blocked"][:limit]
+
+    def _queued(self) -> list[Run]:
+        waits = ("in_flight:", "rate:")
+        return [run for run in self._unfinished() if run.status == "blocked" and run.reason.startswith(waits)]
+
+    async def queue(self, limit: int) -> list[str]:
+        return [run.id for run in self._queued()][:limit]
+
+    async def ahead(self, run: Run) -> int:
+        return sum((one.created_at, one.id) < (run.created_at, run.id) for one in self._queued())
 
     async def change_run(self, run_id: str, **changes: Any) -> None:
         run = self.tables.runs.get(run_id)

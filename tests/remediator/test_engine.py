@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from remediator.lease import Lease
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run
 from remediator.notify import Notifier
-from remediator.prober import Prober
+from remediator.prober import Prober, Registry
 from remediator.store import Store
 
 RUN = Run("rec-1", "recover", "forge", "alert", "", "running", "", "", 0.0, None)
@@ -77,7 +77,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await tx.add_bot(bot("forge"))
     metrics = Metrics("test")
     async with aiohttp.ClientSession() as session:
-        engine = Engine(store, {}, Notifier(store, metrics, session, None), metrics, "", nudged=3)
+        engine = Engine(store, {}, Notifier(store, metrics, session, None), metrics, "")
         made = Bench(engine, store)
         engine.runners = {"recover": made.play, "deploy": made.play}
         yield made
@@ -173,6 +173,13 @@ async def test_whoever_waits_is_answered_when_the_service_stops(bench: Bench) ->
         await bench.engine.wait(RUN.id, 60)
 
 
+def registry(bots: Sequence[Bot]) -> Registry:
+    async def drawn(most: int) -> tuple[int, Sequence[Bot]]:
+        return len(bots), bots[:most]
+
+    return drawn
+
+
 async def test_a_census_counts_the_ill_samples_the_large_and_is_shared_by_all_who_ask_at_once() -> None:
     async with open_session() as session:
 
@@ -180,12 +187,14 @@ async def test_a_census_counts_the_ill_samples_the_large_and_is_shared_by_all_wh
             return Prober(session, timeout=1, interval=0.01, needed=1, sample=sample)
 
         async def counted(sample: int, *bots: Bot) -> tuple[int, int, int]:
-            fleet = await prober(sample).census(bots)
+            fleet = await prober(sample).census(registry(bots))
             return fleet.total, fleet.probed, fleet.unhealthy
 
         assert await counted(10) == (0, 0, 0)
         assert await counted(10, bot("forge"), bot("atlas", address="")) == (2, 2, 2)
         assert await counted(3, *[bot(f"b{n}") for n in range(9)]) == (9, 3, 3)
         one = prober()
-        seen = await asyncio.gather(one.census([bot("forge")]), one.census([bot("forge"), bot("atlas")]))
+        seen = await asyncio.gather(
+            one.census(registry([bot("forge")])), one.census(registry([bot("forge"), bot("atlas")]))
+        )
         assert seen[0] is seen[1]
