@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from remediator import alerts, metrics, views
+from remediator.backups import Backups
 from remediator.changes import Changes, rendered
 from remediator.configuration import patched, warnings
 from remediator.controls import Controls
@@ -44,7 +45,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Controls, Changes, Costs, Deployments, Lifecycle, Reconciling):
+class Api(Backups, Controls, Changes, Costs, Deployments, Lifecycle, Reconciling):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from remediator import changes, costs, deployments, lifecycle, reconcile, views
+from remediator import backups, changes, costs, deployments, lifecycle, reconcile, views
 from remediator.alerts import Webhook
 from remediator.api import Api
-from remediator.operation import ANY, TEXT, Operation
+from remediator.operation import ANY, BINARY, TEXT, Operation
 from remediator.requests import DeployRequest, HoldRequest, RecoverRequest, SpokenRequest
 from remediator.services import VERSION
 
@@ -113,6 +113,7 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "metrics", {200: ("Prometheus's text format.", TEXT)}, access="metrics"),
     Operation("GET", "/-/healthy", "healthy", {200: ("The process serves.", TEXT)}, access="open"),
     Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", TEXT)}, access="open"),
+    *backups.OPERATIONS,
     *changes.OPERATIONS,
     *lifecycle.OPERATIONS,
     *reconcile.OPERATIONS,
@@ -181,6 +182,8 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
 
 
 def _content(shape: Any) -> dict[str, Any]:
+    if shape is BINARY:
+        return {"application/octet-stream": {}}
     if shape is TEXT:
         return {"text/plain": {"schema": {"type": "string"}}}
     schema = TypeAdapter(shape).json_schema(by_alias=True, ref_template="#/$defs/{model}")

@@ -33,6 +33,7 @@ from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
 from remediator.restarters import restarter_of
 from remediator.retire import Retirement
+from remediator.restored import compare_if_restored
 from remediator.settings import Settings
 from remediator.sight import Sight
 from remediator.standbys import Standbys
@@ -74,6 +75,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             endpoint_url=settings.aws_endpoint_url,
             concurrency=settings.aws_concurrency,
         )
+        await compare_if_restored(store, aws, settings)
         prober = Prober(
             probing,
             timeout=settings.probe_timeout,
