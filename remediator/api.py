@@ -20,6 +20,7 @@ from remediator.costs import Costs, check_budgets
 from remediator.dashboard import dashboard
 from remediator.deployments import Deployments
 from remediator.errors import RequestError
+from remediator.groups import Groups
 from remediator.handlers import actor_of, unknown
 from remediator.inspector import seen
 from remediator.intake import take_in
@@ -45,7 +46,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Backups, Controls, Changes, Costs, Deployments, Lifecycle, Reconciling):
+class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Reconciling):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:
@@ -69,14 +70,26 @@ class Api(Backups, Controls, Changes, Costs, Deployments, Lifecycle, Reconciling
     async def deploy(self, request: Request) -> Response:
         """Deploy a new bot. Answers at once; the deployment goes on and can be watched."""
         asked = await read_body(request, DeployRequest)
+        run, config = await self.begin_deploy(asked, actor_of(request))
+        return JSONResponse(
+            {
+                **views.deployment(run),
+                "botType": asked.bot_type,
+                "environment": asked.environment,
+                "warnings": warnings(config),
+            },
+            202,
+            headers={"Location": f"/deploy/{run.id}"},
+        )
+
+    async def begin_deploy(self, asked: DeployRequest, actor: str) -> tuple[Run, Mapping[str, Any]]:
+        """The run, under way, and the bot's configuration. RequestError where it may not be."""
         template = self._template(asked)
         services = self.services
         run_id = "dep-" + secrets.token_hex(8)
         async with services.store.write() as tx:
-            run, config = await self._reserve(tx, asked, template, run_id, actor_of(request))
-            await tx.audit(
-                "deploy.asked", bot=run.bot, run_id=run.id, actor=actor_of(request), template=template.name
-            )
+            run, config = await self._reserve(tx, asked, template, run_id, actor)
+            await tx.audit("deploy.asked", bot=run.bot, run_id=run.id, actor=actor, template=template.name)
         token = asked.telegram_token.get_secret_value()
 
         async def store_token(_: Mapping[str, Any]) -> Outcome:
@@ -99,16 +112,7 @@ class Api(Backups, Controls, Changes, Costs, Deployments, Lifecycle, Reconciling
                 field="telegramToken",
                 remedy="see to it that this service may call ssm:PutParameter, then send the deploy again",
             )
-        return JSONResponse(
-            {
-                **views.deployment(run),
-                "botType": template.name,
-                "environment": asked.environment,
-                "warnings": warnings(config),
-            },
-            202,
-            headers={"Location": f"/deploy/{run.id}"},
-        )
+        return run, config
 
     def _template(self, asked: DeployRequest) -> BotTemplate:
         try:

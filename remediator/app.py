@@ -17,6 +17,7 @@ from remediator.errors import RequestError
 from remediator.guard import BearerToken
 from remediator.openapi import OPERATIONS, document
 from remediator.operation import Operation
+from remediator.scaler import run_scaler
 from remediator.services import run_services
 from remediator.settings import Settings
 
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with run_services(settings) as services:
+        async with run_services(settings) as services, run_scaler(services):
             app.state.api = Api(services)
             yield
 

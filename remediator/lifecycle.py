@@ -174,7 +174,7 @@ class Lifecycle(Reaping):
                     field="bot",
                     remedy=f"GET /{path}/{active.id} shows it; ask again when it has ended",
                 )
-            run = await _begin_retirement(tx, bot, text == "true", who)
+            run = await begin_retirement(tx, bot, text == "true", who)
             view = await described(tx, run)
         self.services.engine.drive(run)
         return JSONResponse(view, 202, headers={"Location": f"/deploy/{run.id}"})
@@ -223,7 +223,7 @@ async def _begin_adoption(tx: Transaction, bot: Bot, facts: Mapping[str, Any], w
     return await _begin(tx, run, facts, who)
 
 
-async def _begin_retirement(tx: Transaction, bot: Bot, snapshot: bool, who: str) -> Run:
+async def begin_retirement(tx: Transaction, bot: Bot, snapshot: bool, who: str) -> Run:
     await tx.change_bot(bot.name, state="retiring")
     run_id, reason = (
         "ret-" + secrets.token_hex(8),

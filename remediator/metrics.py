@@ -204,11 +204,9 @@ COST_SERIES: Final = (
     BUDGET_SPENT,
     BUDGET_PROJECTED,
     SAVING,
-    SCALING_BOTS,
-    SCALING_CAPACITY,
-    SCALING_TARGET,
 )
 """As the cost service last saw them in the store."""
+SCALING_SERIES: Final = (SCALING_BOTS, SCALING_CAPACITY, SCALING_TARGET)
 
 SERIES: Final = (
     RUNS,
@@ -240,6 +238,7 @@ SERIES: Final = (
     LAUNCH_ERRORS,
     ORPHANS,
     *COST_SERIES,
+    *SCALING_SERIES,
 )
 
 
@@ -317,6 +316,7 @@ class Metrics:
         self.launch_errors = _counter(LAUNCH_ERRORS, registry)
         self.orphans = _gauge(ORPHANS, registry)
         self.cost = Shown(COST_SERIES, registry)
+        self.scaling = Shown(SCALING_SERIES, registry)
         _gauge(BUILD_INFO, registry).labels(version, platform.python_version()).set(1)
         self._start_at_zero()
 

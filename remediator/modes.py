@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Final, get_args
 
 from remediator.gates import Mode
 from remediator.ladder import TIERS
@@ -19,17 +19,30 @@ class Rule:
     mode: Mode
 
 
+SCALE: Final = "scale"  # no tier, but has modes as they have
+
+
 def parse_rule(text: str) -> Rule:
     """`redeploy=approve`, `staging:restart=auto`, `development:*=shadow`. ValueError naming what is wrong."""
     place, separator, mode = text.partition("=")
     environment, colon, tier = place.rpartition(":")
     if not separator or mode not in get_args(Mode):
         raise ValueError(f"{text!r} must end in =auto, =approve or =shadow")
-    if tier not in (*TIERS, "*"):
-        raise ValueError(f"{text!r}: {tier!r} is no tier; use restart, reboot, redeploy or *")
+    if tier not in (*TIERS, SCALE, "*"):
+        raise ValueError(f"{text!r}: {tier!r} is no tier; use restart, reboot, redeploy, scale or *")
     if colon and environment not in (*ENVIRONMENTS, "*"):
         raise ValueError(f"{text!r}: {environment!r} is none of {', '.join(ENVIRONMENTS)}")
     return Rule(environment.strip("*"), tier.strip("*"), mode)  # type: ignore[arg-type]  # checked above
+
+
+def mode_of_scaling(rules: Sequence[Rule], environment: str) -> Mode:
+    """Shadow, until a rule says otherwise that names `scale`: what `*` allows was not meant for it."""
+    found, rank = "shadow", -1
+    for rule in rules:
+        fits = rule.tier == SCALE and rule.environment in ("", environment)
+        if fits and bool(rule.environment) >= rank:
+            found, rank = rule.mode, bool(rule.environment)
+    return found  # type: ignore[return-value]  # a Mode in either case
 
 
 def mode_for(rules: Sequence[Rule], environment: str, tier: Tier) -> Mode:

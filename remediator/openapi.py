@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from remediator import backups, changes, costs, deployments, lifecycle, reconcile, views
+from remediator import backups, changes, costs, deployments, groups, lifecycle, reconcile, views
 from remediator.alerts import Webhook
 from remediator.api import Api
 from remediator.operation import ANY, BINARY, TEXT, Operation
@@ -118,6 +118,7 @@ OPERATIONS: Final = (
     *lifecycle.OPERATIONS,
     *reconcile.OPERATIONS,
     *costs.OPERATIONS,
+    *groups.OPERATIONS,
     *deployments.OPERATIONS,
 )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import SecretStr
+
 from remediator.awserror import AwsError
 from remediator.caller import Caller, Guard
 
@@ -129,6 +131,19 @@ class Parameters(Caller):
             said = str(error).removeprefix(f"{error.operation}: ").replace(token, "********")
             raise AwsError(error.kind, error.operation, "", said) from None
 
+    async def pooled_token(self, template: str, number: int) -> SecretStr | None:
+        """A Telegram token that people put aside for a bot that scaling adds; None where there is none."""
+        name = pool_parameter(template, number)
+        try:
+            answer = await self._call(
+                "GetParameter", lambda: self._ssm.get_parameter(Name=name, WithDecryption=True)
+            )
+        except AwsError as error:
+            if error.code == "ParameterNotFound":
+                return None
+            raise
+        return SecretStr(answer["Parameter"]["Value"])
+
     async def has_token(self, bot: str, since: float) -> bool:
         """Whether the parameter was written at or after that time (to the second, as AWS keeps it)."""
         try:
@@ -162,6 +177,10 @@ class Parameters(Caller):
                 Name=holder_parameter(bot), Value=instance_id, Type="String", Overwrite=True
             ),
         )
+
+
+def pool_parameter(template: str, number: int) -> str:
+    return f"/pool/{template}/{number}"
 
 
 def token_parameter(bot: str) -> str:
