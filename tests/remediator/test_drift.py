@@ -373,40 +373,40 @@ async def test_an_instance_that_lost_its_tag_is_never_touched(run_app: RunApp, w
         await until_drifted(app, name, "metadata_options")
 
 
-async def test_a_fix_that_aws_refuses_is_said_and_the_others_are_made(
-    own_run: RunApp, own_world: World
-) -> None:
-    name = own_world.name()
-    async with own_run() as app:
-        await app.deployed(name)
-        instance_id = await own_world.instance(name)
-        loosen(own_world, instance_id)
-        own_world.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "Name", "Value": "mine now"}])
-        refusal: dict[str, Any] = {"code": "UnauthorizedOperation", "message": "You may not."}
-        await own_world.cloud.break_api("ModifyInstanceMetadataOptions", "refuse", **refusal)
-        answer = await app.post(f"/bots/{name}/reconcile", {"apply": True})
-        outcomes = {one["field"]: one["outcome"] for one in answer.body["plan"]}
-        assert outcomes["tags"] == "done"
-        assert outcomes["metadata_options"].startswith("failed: ModifyInstanceMetadataOptions: Unauthorized")
-        assert list(await drifted(app, name)) == ["metadata_options"]
-        await own_world.cloud.break_api("DescribeInstances", "refuse", times=3, **refusal)
-        answer = await app.post(f"/bots/{name}/reconcile", {})
-        assert (answer.status, answer.field) == (502, "bot")
-        assert "UnauthorizedOperation" in answer.body["error"]["message"]
+async def test_a_fix_that_aws_refuses_is_said_and_the_others_are_made(app: Api, world: World) -> None:
+    name = world.name()
+    await app.deployed(name)
+    instance_id = await world.instance(name)
+    loosen(world, instance_id)
+    world.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "Name", "Value": "mine now"}])
+    refusal: dict[str, Any] = {"code": "UnauthorizedOperation", "message": "You may not."}
+    await world.cloud.break_api("ModifyInstanceMetadataOptions", "refuse", **refusal)
+    answer = await app.post(f"/bots/{name}/reconcile", {"apply": True})
+    outcomes = {one["field"]: one["outcome"] for one in answer.body["plan"]}
+    assert outcomes["tags"] == "done"
+    assert outcomes["metadata_options"].startswith("failed: ModifyInstanceMetadataOptions: Unauthorized")
+    assert list(await drifted(app, name)) == ["metadata_options"]
+    await world.cloud.break_api("DescribeInstances", "refuse", **refusal)
+    answer = await app.post(f"/bots/{name}/reconcile", {})
+    assert (answer.status, answer.field) == (502, "bot")
+    assert "UnauthorizedOperation" in answer.body["error"]["message"]
 
 
-async def test_while_aws_cannot_be_asked_what_was_seen_last_stays_with_the_reason(
+async def test_aws_is_asked_little_and_while_it_cannot_be_asked_what_was_seen_last_stays(
     own_run: RunApp, own_world: World
 ) -> None:
+    """User data takes a call for each instance, so it is read once a launch: nobody notices the refusals."""
     name = own_world.name()
+    refusal: dict[str, Any] = {"code": "UnauthorizedOperation", "message": "You may not.", "times": 1000}
     async with own_run(drift_interval=0.2) as app:
         await app.deployed(name)
+        await looked(app)
+        await own_world.cloud.break_api("DescribeInstanceAttribute", "refuse", **refusal)
         instance_id = await own_world.instance(name)
         own_world.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "Name", "Value": "mine now"}])
         await until_drifted(app, name, "tags")
-        await own_world.cloud.break_api(
-            "DescribeInstances", "refuse", code="UnauthorizedOperation", message="You may not.", times=1000
-        )
+        assert (await app.get("/drift"))["problem"] == ""
+        await own_world.cloud.break_api("DescribeInstances", "refuse", **refusal)
 
         async def told() -> bool:
             return "UnauthorizedOperation: You may not." in (await app.get("/drift"))["problem"]
@@ -415,23 +415,6 @@ async def test_while_aws_cannot_be_asked_what_was_seen_last_stays_with_the_reaso
         at = (await app.get("/drift"))["lookedAt"]
         assert list(await drifted(app, name)) == ["tags"]
         assert (await app.get("/drift"))["lookedAt"] == at, "nobody has looked since"
-
-
-async def test_user_data_is_read_once_a_launch(own_run: RunApp, own_world: World) -> None:
-    """DescribeInstanceAttribute is a call for each instance: refused later on, nobody notices."""
-    name = own_world.name()
-    async with own_run(drift_interval=0.2) as app:
-        await app.deployed(name)
-        await looked(app)
-        await own_world.cloud.break_api(
-            "DescribeInstanceAttribute",
-            "refuse",
-            code="RequestLimitExceeded",
-            message="Slow down.",
-            times=1000,
-        )
-        await looked(app)
-        assert (await app.get("/drift"))["problem"] == ""
 
 
 async def test_a_bot_that_is_unknown_or_in_other_hands_is_not_reconciled(app: Api, world: World) -> None:

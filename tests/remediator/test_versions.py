@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from remediator.model import ConfigVersion
 from remediator.store import Store
 from remediator.versions import Versions, live, record
 from sandbox.simulator.memory import MemoryDatabase, MemoryStore
-from tests.remediator.conftest import Answer, Api, World, serve, settings_for
+from tests.remediator.conftest import Answer, Api, World
 
-RunApp = Callable[..., AbstractAsyncContextManager[Api]]
 PLANTED = "8142:AAF-planted-token"
 
 
@@ -119,16 +117,6 @@ async def test_what_is_live_changes_with_the_address_and_not_when_it_is_recorded
 
 
 # over HTTP
-
-
-@pytest.fixture
-def own_run(tmp_path: Path, own_world: World) -> RunApp:
-    """As `run_app`, over a cloud of the test's own."""
-
-    def run(**changes: Any) -> AbstractAsyncContextManager[Api]:
-        return serve(settings_for(tmp_path / "remediator.db", own_world.cloud, **changes))
-
-    return run
 
 
 async def refused(api: Api, path: str, body: dict[str, Any], status: int, field: str) -> Answer:
@@ -385,20 +373,19 @@ async def test_a_change_is_applied_and_rolled_back_and_a_recovery_keeps_what_run
     assert (await live_of(app, bot))[:2] == [(4, "change", False), (3, "rollback", True)]
 
 
-async def test_a_redeploy_that_fails_leaves_the_version_that_runs(own_run: RunApp, own_world: World) -> None:
-    bot = own_world.name()
-    async with own_run() as app:
-        await app.deployed(bot)
-        before = await running(app, bot)
-        await own_world.cloud.break_api("RunInstances", "refuse", code="UnauthorizedOperation", message="No.")
-        change = {"overrides": {"heartbeat": "2h"}, "reason": "less noise", "apply": True}
-        said, ended = await applied(app, f"/bots/{bot}/config", change)
-        assert ended["status"] == "failed", ended
-        assert await running(app, bot) == before
-        assert await live_of(app, bot) == [(2, "change", False), (1, "deploy", True)]
-        again, ended = await applied(app, f"/bots/{bot}/config", change)
-        assert (again["version"], ended["status"]) == (2, "deployed"), "what waited is what is applied"
-        assert await running(app, bot) == (said["configSha"], said["configSha"])
+async def test_a_redeploy_that_fails_leaves_the_version_that_runs(app: Api, world: World) -> None:
+    bot = world.name()
+    await app.deployed(bot)
+    before = await running(app, bot)
+    await world.cloud.break_api("RunInstances", "refuse", code="UnauthorizedOperation", message="No.")
+    change = {"overrides": {"heartbeat": "2h"}, "reason": "less noise", "apply": True}
+    said, ended = await applied(app, f"/bots/{bot}/config", change)
+    assert ended["status"] == "failed", ended
+    assert await running(app, bot) == before
+    assert await live_of(app, bot) == [(2, "change", False), (1, "deploy", True)]
+    again, ended = await applied(app, f"/bots/{bot}/config", change)
+    assert (again["version"], ended["status"]) == (2, "deployed"), "what waited is what is applied"
+    assert await running(app, bot) == (said["configSha"], said["configSha"])
 
 
 async def test_a_bot_in_other_hands_is_not_changed_and_its_versions_say_so(app: Api, world: World) -> None:

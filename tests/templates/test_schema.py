@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 import templates
+from templates.facts import INSTANCE_MEMORY_GIB, is_known_model
 
 SEED = {
     "tool-builder": ("t3.medium", "anthropic/claude-sonnet-4-20250514", "30m", "4GB", "20GB", "60s"),
@@ -110,3 +111,51 @@ def test_an_environment_changes_only_what_it_names(tmp_path: Path) -> None:
 def test_an_unknown_type_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         templates.load().get("nobody", "production")
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_staging_proves_what_production_runs_and_development_costs_no_more(name: str) -> None:
+    """An overlay that makes staging another machine or another model would prove nothing."""
+    production, staging, development = (
+        templates.load().get(name, environment) for environment in templates.ENVIRONMENTS
+    )
+    differing = {field for field, value in staging if value != getattr(production, field)}
+    assert differing == {"heartbeat"}
+    sizes = list(INSTANCE_MEMORY_GIB)
+    assert sizes.index(development.instance_type) <= sizes.index(production.instance_type)
+    assert development.storage_gib <= production.storage_gib
+    assert development.capabilities == production.capabilities
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_the_models_of_the_bundled_types_are_known(name: str) -> None:
+    for environment in templates.ENVIRONMENTS:
+        assert is_known_model(templates.load().get(name, environment).model)
+
+
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        ("anthropic/claude-opus-4-8", True),
+        ("openai/gpt-5.5", True),
+        ("anthropic/gpt-5", False),
+        ("anthropic/claude-sonet-4", False),
+        ("acme/claude-opus-4-8", False),
+        ("acme/", False),
+        ("claude-opus-4-8", False),
+        ("", False),
+    ],
+)
+def test_a_model_is_known_by_provider_and_family(model: str, known: bool) -> None:
+    assert is_known_model(model) is known
+
+
+def test_everything_but_what_names_the_type_may_differ_for_one_bot() -> None:
+    of_the_type = {"name", "description", "models", "scaling"}
+    assert set(templates.OVERRIDABLE) == set(templates.BotTemplate.model_fields) - of_the_type
+
+
+def test_without_overrides_a_bot_has_its_template_itself() -> None:
+    template = templates.load().get("support", "production")
+    assert templates.overridden(template, {}) is template
+    assert templates.overridden(template, {"heartbeat": "20m"}) == template
