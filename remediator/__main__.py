@@ -148,10 +148,14 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Uvicorn's wakes ten times a second, for the Date of its answers; once is enough."""
+        ticks = 0
         while not self.should_exit:
             await self.on_tick(0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1)
+            ticks += 1
+            if ticks % 60 == 0:
+                memory.trim()
 
     def stop(self) -> None:
         self.should_exit = True

@@ -4,12 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Final
 
-import genai_prices
-from genai_prices import Usage
-
-SOURCE: Final = f"genai-prices {genai_prices.__version__}"
+SOURCE: Final = f"genai-prices {version('genai-prices')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,10 @@ def priced(model: str, requests: Requests) -> float | None:
 @lru_cache(maxsize=65536)
 def request_price(model: str, input_tokens: int, output_tokens: int, day: str) -> float | None:
     """One request on that day (ISO 8601: prices change). `model` as templates have it: provider/name."""
+    import genai_prices  # its list of prices is needed only where a bot counts what it asks
+
     provider, _, name = model.partition("/")
-    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    usage = genai_prices.Usage(input_tokens=input_tokens, output_tokens=output_tokens)
     when = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
     try:
         found = genai_prices.calc_price(usage, name, provider_id=provider, genai_request_timestamp=when)

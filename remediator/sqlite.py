@@ -18,8 +18,14 @@ from sqlalchemy.pool import NullPool
 
 from remediator.settings import SettingsError
 
-KEPT: Final = 4  # connections for whoever comes next
-PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000")
+KEPT: Final = 3  # connections for whoever comes next
+PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=5000",
+    "cache_size=-512",  # KB, of each connection; the file itself is in the system's cache
+)
 
 T = TypeVar("T")
 
