@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     orphan_interval: Duration = Field(300, description="how often it is looked for what nobody claims")
     orphan_grace: Duration = Field(3600, description="how long it must be an orphan before it may be reaped")
     key_name: str | None = Field(None, description="EC2 key pair, such as bot-factory; none: no SSH key")
-    instance_profile: str | None = Field(None, description="profile by which a bot reads its own secrets")
+    instance_profile: str | None = Field(
+        None, description="profile by which a bot reads its own secrets, such as bot-{bot}"
+    )
     restarter: Literal["ssm", "ssh"] = Field("ssm", description="how a bot's service is restarted")
     ssh_user: str = Field(cloudinit.RESTART, description="user whose forced command is the restart")
     ssh_port: int = Field(22, ge=1, le=65535, description="port of a bot's SSH server")
@@ -129,7 +131,7 @@ class Settings(BaseSettings):
     reboot_timeout: Duration = Field(300, description="reboot: the same")
     redeploy_timeout: Duration = Field(900, description="redeploy and deploy: launch to healthy")
     activation: Duration = Field(
-        15, description="how long a bot that stands by may take to notice that the token is its own"
+        60, description="how long a bot that stands by may take to see that the token is its own, and restart"
     )
     soak_window: Duration = Field(300, description="how long a redeployed bot must be well to be kept")
     rollback_window: Duration = Field(
@@ -227,6 +229,10 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}SSH_PUBLIC_KEY: must be one line such as ssh-ed25519 AAAA… name")
         if shutil.which("ssh") is None:
             raise ValueError(f"{PREFIX}RESTARTER: there is no ssh here; install openssh-client, or use ssm")
+
+    def profile_of(self, bot: str) -> str | None:
+        """A profile of each bot's own keeps bots from each other's secrets: see iam/."""
+        return self.instance_profile.replace("{bot}", bot) if self.instance_profile else None
 
 
 def _secret_from(path: Path, variable: str) -> str:

@@ -90,7 +90,9 @@ async def test_the_key_restarts_the_bot_and_can_do_nothing_else(sshd: Sshd) -> N
     ):
         said = await run([*argv[:-3], *options, *argv[-3:-1], wish])
         assert said.stdout == "", wish
-    assert asked(sshd)[1:] == ["cat /etc/shadow", "", "internal-sftp"], "it was the forced command that ran, each time"
+    assert asked(sshd)[1:] == ["cat /etc/shadow", "", "internal-sftp"], (
+        "it was the forced command that ran, each time"
+    )
     tunnel = ["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9"]
     refused = await run([*argv[:-3], *tunnel, *argv[-3:]])
     assert refused.returncode == 255
