@@ -26,6 +26,7 @@ from remediator.usage import SHAPES
 
 log = structlog.get_logger()
 
+ADOPTED: Final = "ado-"  # the runs that made an instance of somebody else's ours
 DAY: Final = 86400.0
 LATE: Final = 30.0  # seconds after which a scrape is in Prometheus for sure
 FURTHEST: Final = 6 * 3600.0  # of usage read at once; more is caught up in the next rounds
@@ -97,12 +98,15 @@ class Accounts:
         return None if seen is None else 0
 
     def _surplus(self, bot: Bot, seen: Instance | None) -> float | None:
-        """0 for what we launched: its credits are `standard`. T3's own default is `unlimited`."""
-        if seen is None or DEPLOYMENT_TAG in seen.tags:
-            return None if seen is None else 0.0
+        """0 for what we launched: its credits are `standard`. Of what was adopted that is not known."""
+        if seen is None:
+            return None
+        if not seen.tags.get(DEPLOYMENT_TAG, ADOPTED).startswith(ADOPTED):
+            return 0.0
         shape, busy = SHAPES.get(seen.type), self.busy.get(bot.name)
         if shape is None or busy is None:
             return None
+        # T3's own default is `unlimited`.
         return surplus_vcpus(busy / shape.vcpus, shape.vcpus, shape.baseline)
 
     async def _keep_rates(self, tx: Transaction) -> None:

@@ -1,0 +1,145 @@
+"""What Prometheus itself says of two weeks is what the same points say when they are summed up here."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import pytest
+
+from remediator.advice import advise
+from remediator.evidence import (
+    CONTEXT,
+    CPU,
+    CPU_DAY,
+    GIB,
+    LATENCY,
+    MEMORY,
+    UP,
+    read_counters,
+    read_evidence,
+)
+from remediator.prices import shipped
+from remediator.prometheus import Prometheus, PrometheusError
+from remediator.usage import POINTS_A_DAY, STEP, Usage
+from sandbox.binaries import find
+from sandbox.processes import Process, answers, free_port
+from tests.benchmarks.usages import CONTEXT as CONTEXT_USED
+from tests.benchmarks.usages import WORKLOADS, Recorded
+
+DAYS = 14
+REPORTED = {
+    "bot_usage_requests_total": 1,
+    "bot_usage_input_tokens_total": 1000,
+    "bot_usage_output_tokens_total": 100,
+}
+
+
+@asynccontextmanager
+async def run_prometheus(folder: Path, openmetrics: str) -> AsyncIterator[Prometheus]:
+    """The real one, over these samples."""
+    source, data, config = folder / "samples.om", folder / "data", folder / "prometheus.yml"
+    source.write_text(openmetrics)
+    config.write_text("scrape_configs: []\n")
+    argv = [find("promtool"), "tsdb", "create-blocks-from", "--max-block-duration=744h", "openmetrics"]
+
+    def backfill() -> None:
+        subprocess.run([*argv, source, data], check=True, capture_output=True, timeout=100)
+
+    await asyncio.to_thread(backfill)
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        str(find("prometheus")),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={data}",
+        "--storage.tsdb.retention.time=60d",
+        f"--web.listen-address={address}",
+    ]
+    ready = answers(f"http://{address}/-/ready")
+    async with (
+        Process(command, log=folder / "prometheus.log", ready=ready),
+        aiohttp.ClientSession() as session,
+    ):
+        yield Prometheus(f"http://{address}", session)
+
+
+def lines(bot: str, recorded: Recorded, end: float) -> Iterator[tuple[str, str]]:
+    """(series, sample) of a bot, as the recording rules would have left them."""
+    points = len(recorded.memory)
+    day = POINTS_A_DAY
+    sums = [0.0, *accumulate(recorded.cpu_mean)]
+    means = [(sums[at] - sums[at - day]) / day for at in range(day, points + 1)]  # of whole days
+    series = {
+        CPU: recorded.cpu_peak,
+        CPU_DAY: means,
+        MEMORY: [gib * GIB for gib in recorded.memory],
+        CONTEXT: [CONTEXT_USED] * points,
+        UP: [1.0] * (points - 1) + [0.0],
+        LATENCY: [0.25] * points,
+    }
+    for name, values in series.items():
+        for at, value in enumerate(values):
+            yield name, f'{name}{{bot="{bot}"}} {value} {end - (len(values) - 1 - at) * STEP}'
+
+
+def counters(bot: str, end: float) -> Iterator[tuple[str, str]]:
+    """A request a minute in the last ten; it starts again after five."""
+    for name, each in REPORTED.items():
+        for at in range(11):
+            count = (at if at < 6 else at - 6) * each
+            yield name, f'{name}{{bot="{bot}"}} {count} {end - (10 - at) * 60}'
+
+
+def document(samples: Iterator[tuple[str, str]]) -> str:
+    grouped: dict[str, list[str]] = {}
+    for name, line in samples:
+        grouped.setdefault(name, []).append(line)
+    return "\n".join(line for of in grouped.values() for line in of) + "\n# EOF\n"
+
+
+async def test_prometheus_and_our_own_sum_of_the_same_points_agree_and_so_does_the_advice(
+    tmp_path: Path,
+) -> None:
+    end = time.time() // STEP * STEP
+    recorded = {
+        name: WORKLOADS[name].make(Random(7), DAYS * POINTS_A_DAY) for name in ("bursty", "growing", "weekly")
+    }
+    recorded["short"] = WORKLOADS["idle"].make(Random(7), 5 * POINTS_A_DAY)
+
+    def samples() -> Iterator[tuple[str, str]]:
+        for bot, of in recorded.items():
+            yield from lines(bot, of, end)
+        yield from counters("bursty", end)
+
+    async with run_prometheus(tmp_path, document(samples())) as prometheus:
+        evidence = await read_evidence(prometheus, end)
+        counted = await read_counters(prometheus, end - 600, end)
+    for bot, of in recorded.items():
+        seen, own = evidence.usage[bot], of.usage()
+        assert closely(seen) == pytest.approx(closely(own), rel=0.02, abs=1e-3), bot
+        advice = [advise(bot, "t3.large", usage, shipped("us-west-1")) for usage in (seen, own)]
+        assert (advice[0].status, advice[0].target) == (advice[1].status, advice[1].target)
+    quality = evidence.quality["weekly"]
+    assert quality.healthy == pytest.approx(1 - 1 / (DAYS * POINTS_A_DAY))
+    assert (quality.latency, quality.context) == (0.25, CONTEXT_USED)
+    assert [one.requests for one in counted["bursty"]] == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4]
+    assert counted["bursty"][5].input_tokens == 5000
+
+
+def closely(usage: Usage) -> list[float]:
+    assert usage.cpu is not None
+    assert usage.memory is not None
+    assert usage.cpu_day is not None
+    of = [(one.points / 1000, one.peak, one.late, one.early) for one in (usage.cpu, usage.memory)]
+    return [*of[0], *of[1], usage.cpu_day, usage.context or -1]
+
+
+async def test_a_prometheus_that_is_away_is_said() -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(PrometheusError, match="cannot be reached"):
+            await read_evidence(Prometheus(f"http://127.0.0.1:{free_port()}", session), 0)
