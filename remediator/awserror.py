@@ -10,6 +10,7 @@
 | `refused` | the request itself is wrong | end and tell people |
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -109,7 +110,11 @@ class AwsError(Exception):
             case "capacity":
                 return "name more subnets (SUBNET_IDS) or zones (ZONES) and other types (INSTANCE_TYPES)"
             case "denied":
-                return f"allow {service}:{self.operation} to this service; iam/remediator.json is its policy"
+                said = re.search(
+                    r"perform: ([a-z0-9]+:[A-Za-z]+)", str(self)
+                )
+                action = said[1] if said else f"{service}:{self.operation}"
+                return f"allow {action} to this service; iam/remediator.json is its policy"
             case "gone":
                 return "somebody else ended it: see the audit trail, and AWS's CloudTrail"
             case _:

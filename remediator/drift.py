@@ -90,7 +90,7 @@ def declared(bot: Bot, launch: Mapping[str, Any] | None, settings: Settings) -> 
         config_sha=bot.config_sha,
         tags=tags,
         security_groups=tuple(sorted(settings.security_group_ids)) or None,
-        instance_profile=settings.instance_profile,
+        instance_profile=settings.profile_of(bot.name),
         user_data=fingerprint(launch["UserData"].encode()) if launch is not None else None,
         metadata_options=launch["MetadataOptions"] if launch is not None else METADATA,
     )

@@ -86,8 +86,9 @@ def launch_request(
         request["Placement"] = {"AvailabilityZone": place.zone}
     if settings.key_name:
         request["KeyName"] = settings.key_name
-    if settings.instance_profile:
-        request["IamInstanceProfile"] = {"Name": settings.instance_profile}
+    profile = settings.profile_of(bot.name)
+    if profile:
+        request["IamInstanceProfile"] = {"Name": profile}
     return request
 
 

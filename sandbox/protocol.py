@@ -20,6 +20,7 @@ from sandbox.faults import How
 
 SERVER_ERRORS = {"InternalError": 500, "InternalFailure": 500, "Unavailable": 503, "ServiceUnavailable": 503}
 SERVER_ERRORS |= {"RequestLimitExceeded": 503, "InsufficientInstanceCapacity": 500}
+SERVER_ERRORS |= {"UnauthorizedOperation": 403}
 
 
 class AwsError(Exception):
@@ -98,9 +99,11 @@ class Protocol:
         moto: Callable[..., Iterable[bytes]],
         actions: Mapping[tuple[str, str], Callable[[Call, Forward], Response]],
         faults: ApiFaults,
+        may: Callable[[Call], None] = lambda _: None,
     ) -> None:
-        """`actions` is keyed by (service, action)."""
+        """`actions` is keyed by (service, action). `may` raises AwsError where a call is not allowed."""
         self._moto = moto
+        self._may = may
         self._actions = actions
         self._faults = faults
 
@@ -121,6 +124,7 @@ class Protocol:
     def _answer(self, call: Call) -> Response:
         handler = self._actions.get((call.service, call.action))
         try:
+            self._may(call)
             return handler(call, self._forward) if handler else self._forward(call)
         except AwsError as error:
             return error_response(call, error)

@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 
 from sandbox.addresses import ElasticIPs
 from sandbox.control import PREFIX, Control
+from sandbox.iam import Access
 from sandbox.instances import ClientTokens, install
 from sandbox.machines import Machines
 from sandbox.protocol import ApiFaults, Protocol
@@ -46,6 +47,7 @@ def create_app(machines: Machines) -> Any:
             ("ssm", "DescribeInstanceInformation"): commands.describe_instance_information,
         },
         api_faults,
+        Access().check,
     )
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
