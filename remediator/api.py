@@ -89,7 +89,6 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
         run_id = "dep-" + secrets.token_hex(8)
         async with services.store.write() as tx:
             run, config = await self._reserve(tx, asked, template, run_id, actor)
-            await tx.audit("deploy.asked", bot=run.bot, run_id=run.id, actor=actor, template=template.name)
         token = asked.telegram_token.get_secret_value()
 
         async def store_token(_: Mapping[str, Any]) -> Outcome:
@@ -137,6 +136,9 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
         overrides = patched({}, asked.overrides)
         config, config_sha = rendered(asked.bot_name, asked.environment, template, overrides)
         await check_budgets(self.services, tx, config)
+        await tx.audit(
+            "deploy.asked", bot=asked.bot_name, run_id=run_id, actor=actor, template=template.name
+        )
         version = await record(
             tx,
             asked.bot_name,
