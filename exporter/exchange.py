@@ -234,7 +234,7 @@ class Exchange:
     def _end(self, result: ProbeResult | None) -> None:
         if self._sock is not None and self._own.settings.keep_alive:
             self._own.poller.release(self._sock)
-            self._own.idle.put(self._address, self._sock)
+            self._own.idle.put(self._address, self._sock, perf_counter())
             self._sock = None
         self._close()
         self._own.unwatch(self)

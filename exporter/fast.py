@@ -24,7 +24,7 @@ class FastProber:
         self.loop = asyncio.get_running_loop()
         self.resolver = Resolver()
         self.poller = Poller(self.loop)
-        self.idle = Idle()
+        self.idle = Idle(2 * settings.interval)
         self.view = memoryview(bytearray(64 * 1024))  # every read lands here and is parsed at once
         self._fallback = fallback
         self._deadlines: OrderedDict[Exchange, float] = OrderedDict()

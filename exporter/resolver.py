@@ -24,14 +24,17 @@ def literal(host: str, port: int) -> Address | None:
 
 @dataclass(slots=True)
 class _Entry:
-    expires: float = 0.0
+    known: bool = False
     addresses: tuple[Address, ...] = ()
     fault: str = ""
     waiting: list[Found] = field(default_factory=list)
 
 
 class Resolver:
-    """Answers from its cache at once; names not in it are looked up in a thread, once for all who ask."""
+    """Answers from its cache at once; names not in it are looked up in a thread, once for all who ask.
+
+    What is no longer good leaves the cache, so that names of bots that left do not stay in memory.
+    """
 
     def __init__(self, ttl: float = 30.0) -> None:
         self._ttl = ttl
@@ -40,15 +43,16 @@ class Resolver:
 
     def resolve(self, host: str, port: int, found: Found) -> None:
         """Calls `found` once, perhaps before this returns."""
-        entry = self._entries.setdefault((host, port), _Entry())
-        if entry.expires > asyncio.get_running_loop().time():
-            found(entry.addresses, entry.fault)
-            return
-        entry.waiting.append(found)
-        if len(entry.waiting) == 1:
+        entry = self._entries.get((host, port))
+        if entry is None:
+            entry = self._entries[host, port] = _Entry()
             task = asyncio.get_running_loop().create_task(self._look_up(host, port, entry))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if entry.known:
+            found(entry.addresses, entry.fault)
+        else:
+            entry.waiting.append(found)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -59,10 +63,11 @@ class Resolver:
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            entry.addresses, entry.fault = tuple((answer[0], answer[4]) for answer in answers), ""
+            entry.addresses = tuple((answer[0], answer[4]) for answer in answers)
         except (OSError, UnicodeError) as error:
-            entry.addresses, entry.fault = (), getattr(error, "strerror", None) or "no such host name"
-        entry.expires = loop.time() + (self._ttl if entry.addresses else _FAILED_TTL)
+            entry.fault = getattr(error, "strerror", None) or "no such host name"
+        entry.known = True
+        loop.call_later(self._ttl if entry.addresses else _FAILED_TTL, self._entries.pop, (host, port))
         waiting, entry.waiting = entry.waiting, []
         for found in waiting:
             found(entry.addresses, entry.fault)

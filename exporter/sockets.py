@@ -38,20 +38,25 @@ def _since(sock: socket.socket, offset: int) -> float:
 
 
 class Idle:
-    """Connections kept open between probes, at most one for an address."""
+    """Connections kept open between probes: one for an address at most, and for `keep` seconds at most."""
 
-    def __init__(self) -> None:
-        self._sockets: dict[str, socket.socket] = {}
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
+        self._kept: dict[str, tuple[socket.socket, float]] = {}  # and since when; the oldest first
 
     def take(self, address: str) -> socket.socket | None:
-        return self._sockets.pop(address, None)
+        sock, _ = self._kept.pop(address, (None, 0.0))
+        return sock
 
-    def put(self, address: str, sock: socket.socket) -> None:
-        if (other := self._sockets.pop(address, None)) is not None:
+    def put(self, address: str, sock: socket.socket, now: float) -> None:
+        """Also closes what nobody came back for, as where bots left the fleet."""
+        if (other := self.take(address)) is not None:
             other.close()
-        self._sockets[address] = sock
+        self._kept[address] = sock, now
+        while (oldest := next(iter(self._kept))) != address and self._kept[oldest][1] < now - self._keep:
+            self._kept.pop(oldest)[0].close()
 
     def close(self) -> None:
-        for sock in self._sockets.values():
+        for sock, _ in self._kept.values():
             sock.close()
-        self._sockets.clear()
+        self._kept.clear()

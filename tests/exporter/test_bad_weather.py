@@ -185,6 +185,29 @@ async def test_connections_are_kept_between_probes_where_asked_for(raw_bot: RawB
     assert connections == 2
 
 
+async def test_a_kept_connection_that_nobody_comes_back_for_is_closed(raw_bot: RawBot, opened: Open) -> None:
+    """As of a bot that left the fleet, whose own server may never close it."""
+    closed = asyncio.Event()
+
+    async def left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(LIVE)
+        assert await reader.read() == b""
+        closed.set()
+
+    async def stays(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(LIVE)
+
+    prober = await opened(Settings(keep_alive=True, interval=0.05))
+    await ask(prober, Target("left", await raw_bot(left)))
+    other = Target("stays", await raw_bot(stays))
+    async with asyncio.timeout(20):
+        while not closed.is_set():
+            await ask(prober, other)
+
+
 async def test_want_of_descriptors_is_no_news_of_a_bot(http_bot: HttpBot, opened: Open) -> None:
     target = Target("forge", await http_bot({"/health": LIVE, "/mesh": LIVE}))
     prober = await opened(Settings())
