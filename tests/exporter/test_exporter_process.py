@@ -179,6 +179,54 @@ async def test_reload_by_post_and_by_sighup(run_exporter: Any, tmp_path: Path, w
         await wait_until(reloaded)
 
 
+async def test_a_service_that_goes_down_keeps_its_bots_and_the_metric_says_so(
+    run_exporter: Any, wait_until: WaitUntil
+) -> None:
+    groups = json.dumps([{"targets": ["127.0.0.1:1"], "labels": {"bot": "forge"}}]).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(groups))
+        writer.write(groups)
+        await writer.drain()
+        writer.close()
+
+    service = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}/sd"
+    async with run_exporter("--targets.url", url, "--targets.refresh", "100ms") as exporter:
+
+        async def says(successful: int) -> bool:
+            _, text = await exporter.get("/metrics")
+            line = f"bot_exporter_config_last_reload_successful {successful}.0\n"
+            return 'bot_info{bot="forge"' in text and line in text
+
+        await wait_until(lambda: says(1))
+        service.close()
+        await service.wait_closed()
+        await wait_until(lambda: says(0))
+        assert (await exporter.get("/-/ready"))[0] == 200
+    assert f"place={url}" in exporter.log.read_text()
+
+
+async def test_a_fleet_too_large_for_its_descriptors_is_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "bots.json"
+    write(path, **{f"bot-{n}": "127.0.0.1:1" for n in range(300)})
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", 'ulimit -n 200 && exec "$0" "$@"', sys.executable, "-m", "exporter",
+        "--targets.file", str(path), "--probe.interval", "20s", "--web.listen-address", "127.0.0.1:0",
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while b"too few file descriptors" not in (line := await process.stderr.readline()):
+                assert line, "it ended"
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.communicate(), 20)
+    assert b"set LimitNOFILE=428 in the unit" in line
+
+
 async def test_it_is_ready_once_targets_were_read(
     run_exporter: Any, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
