@@ -136,9 +136,7 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
         overrides = patched({}, asked.overrides)
         config, config_sha = rendered(asked.bot_name, asked.environment, template, overrides)
         await check_budgets(self.services, tx, config)
-        await tx.audit(
-            "deploy.asked", bot=asked.bot_name, run_id=run_id, actor=actor, template=template.name
-        )
+        await tx.audit("deploy.asked", bot=asked.bot_name, run_id=run_id, actor=actor, template=template.name)
         version = await record(
             tx,
             asked.bot_name,
