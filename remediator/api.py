@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from remediator import alerts, metrics, views
+from remediator import alerts, deployments, metrics, rolling, views
 from remediator.backups import Backups
 from remediator.changes import Changes, rendered
 from remediator.configuration import patched, warnings
@@ -37,6 +38,7 @@ from remediator.requests import (
     read_json,
     read_number,
 )
+from remediator.rolling import Rolling
 from remediator.services import VERSION
 from remediator.transaction import Transaction
 from remediator.versions import record
@@ -46,7 +48,7 @@ LONGEST_WAIT = 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Reconciling):
+class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Reconciling, Rolling):
     """With what people can say to the machine, and the versions of a bot's configuration; see there."""
 
     async def health(self, _: Request) -> Response:
@@ -252,7 +254,8 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
     async def metrics(self, _: Request) -> Response:
         """The remediator's own series."""
         async with self.services.store.read() as tx:
-            state = _State(await tx.bots(), await tx.active_runs(), await seen(tx))
+            under_way = [*await deployments.families(tx), *await rolling.families(tx)]
+            state = _State(await tx.bots(), await tx.active_runs(), await seen(tx), under_way)
         body = generate_latest(self.services.metrics.registry) + generate_latest(state)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 
@@ -272,8 +275,10 @@ class _State(Collector):
     bots: list[Bot]
     active: list[Run]
     drift: Mapping[str, Any]
+    under_way: list[Metric]
 
     def collect(self) -> Any:
+        yield from self.under_way
         active = [(run.bot, run.kind, run.tier) for run in self.active]
         blocked = [(run.bot, run.reason.partition(":")[0]) for run in self.active if run.status == "blocked"]
         yield metrics.family(metrics.ACTIVE, active)

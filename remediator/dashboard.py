@@ -5,6 +5,8 @@ from typing import Any
 
 from remediator import reconcile, views
 from remediator.cost_report import open_books, summary
+from remediator.deployments import described
+from remediator.experience import Experience
 from remediator.inspector import seen
 from remediator.prometheus import PrometheusError
 from remediator.services import Services
@@ -15,9 +17,9 @@ RECENT = 50  # deployments, recoveries and alerts shown
 async def dashboard(services: Services) -> dict[str, Any]:
     async with services.store.read() as tx:
         bots = await tx.bots()
-        deployments = [
-            views.deployment(run, await tx.steps(run.id)) for run in await tx.recent_runs("deploy", RECENT)
-        ]
+        recent = await tx.recent_deployments(RECENT)
+        expected = {kind: await Experience(tx).of(kind) for kind in {run.kind for run in recent}}
+        deployments = [await described(tx, run, expected=expected[run.kind]) for run in recent]
         recoveries = [
             views.recovery(run, await tx.steps(run.id), await tx.verdicts(run.id))
             for run in await tx.recent_runs("recover", RECENT)
@@ -33,7 +35,7 @@ async def dashboard(services: Services) -> dict[str, Any]:
         "summary": {
             **_bands(len(bots), (scores[bot.name] for bot in bots if bot.name in scores)),
             "active_recoveries": sum(run.kind == "recover" for run in active),
-            "active_deployments": sum(run.kind == "deploy" for run in active),
+            "active_deployments": sum(run.kind != "recover" for run in active),
             "quarantined": sum(bot.quarantined_at is not None for bot in bots),
             "drifted": len(drift["bots"]),
             "storm": _storm(services),

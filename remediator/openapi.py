@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from remediator import backups, changes, costs, deployments, groups, lifecycle, reconcile, views
+from remediator import backups, changes, costs, deployments, groups, lifecycle, reconcile, rolling, views
 from remediator.alerts import Webhook
 from remediator.api import Api
 from remediator.operation import ANY, BINARY, TEXT, Operation
@@ -115,11 +115,12 @@ OPERATIONS: Final = (
     Operation("GET", "/-/ready", "ready", {200: ("Runs are being served.", TEXT)}, access="open"),
     *backups.OPERATIONS,
     *changes.OPERATIONS,
-    *lifecycle.OPERATIONS,
-    *reconcile.OPERATIONS,
     *costs.OPERATIONS,
     *groups.OPERATIONS,
+    *lifecycle.OPERATIONS,
+    *reconcile.OPERATIONS,
     *deployments.OPERATIONS,
+    *rolling.OPERATIONS,
 )
 
 _COMMON: Final = {

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select, update
 
 from remediator import bluegreen, schema
 from remediator.model import Bot, Run
-from remediator.rollout import Begin, End, Member, Place, Rollout, Wait, next_move
+from remediator.rollout import Begin, End, Member, Move, Place, Rollout, Wait, next_move
 from remediator.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -108,20 +108,28 @@ class Conductor:
         store = self.services.store
         async with store.read() as tx:
             running = await Rollouts(tx).having("running")
-        if not running:
-            return
-        async with store.write() as tx:
-            if not await tx.turn("rollouts", 3 * self.interval + self.services.settings.probe_timeout):
-                return
             names = {one.bot for rollout in running for one in await Rollouts(tx).members(rollout.id)}
             bots = [bot for bot in await tx.bots() if bot.name in names and bot.state == "active"]
+        if not running or not await self._has_turn():
+            return
         ill = await self._ill(bots)
+        async with store.read() as tx:  # mostly there is nothing to write
+            moves = {one.id: await _next(tx, one, ill) for one in await Rollouts(tx).having("running")}
+            if all(moves[one.id] == Wait(one.why) for one in running if one.id in moves):
+                return
         begun: list[Run] = []
         async with store.write() as tx:
             for rollout in await Rollouts(tx).having("running"):
                 begun += await self._move(tx, rollout, ill)
         for run in begun:
             self.services.engine.drive(run)
+
+    async def _has_turn(self) -> bool:
+        store = self.services.store
+        if store.alone:
+            return True
+        async with store.write() as tx:
+            return await tx.turn("rollouts", 3 * self.interval + self.services.settings.probe_timeout)
 
     async def _ill(self, bots: Sequence[Bot]) -> set[str]:
         """Those that do not answer well several times in a row."""
@@ -143,9 +151,7 @@ class Conductor:
     async def _move(self, tx: Transaction, rollout: Rollout, ill: Collection[str]) -> list[Run]:
         """The runs that it has begun: to be driven once this is kept."""
         kept = Rollouts(tx)
-        places = await kept.places(rollout, ill)
-        storm = (await tx.fact("storm") or {}).get("active", False)
-        match next_move(rollout, places, storm=storm):
+        match await _next(tx, rollout, ill):
             case Wait(why):
                 if why != rollout.why:
                     await kept.change(rollout.id, why=why)
@@ -155,7 +161,7 @@ class Conductor:
                 await tx.notify("", f"{'✅' if status == 'completed' else '🛑'} {rollout.id} {status}: {why}")
                 log.info("rollout ended", rollout=rollout.id, status=status, why=why)
             case Begin(bots, skip, why):
-                by_name = {place.member.bot: place.member for place in places}
+                by_name = {member.bot: member for member in await kept.members(rollout.id)}
                 for name, reason in skip.items():
                     await kept.change_member(by_name[name], skipped=reason)
                 if bots:
@@ -176,3 +182,8 @@ class Conductor:
         await Rollouts(tx).change_member(member, run_id=run.id)
         log.info("rollout goes on", rollout=rollout.id, bot=member.bot, run=run.id)
         return run
+
+
+async def _next(tx: Transaction, rollout: Rollout, ill: Collection[str]) -> Move:
+    storm = (await tx.fact("storm") or {}).get("active", False)
+    return next_move(rollout, await Rollouts(tx).places(rollout, ill), storm=storm)

@@ -26,14 +26,15 @@ from remediator.metrics import Metrics
 from remediator.model import RunKind
 from remediator.notify import Notifier, Telegram
 from remediator.observer import InstanceObserver
-from remediator.pricing import Pricing
 from remediator.orphans import OrphanWatch
+from remediator.pricing import Pricing
 from remediator.prober import Prober
 from remediator.prometheus import Prometheus
 from remediator.recovery import Recovery
 from remediator.restarters import restarter_of
-from remediator.retire import Retirement
 from remediator.restored import compare_if_restored
+from remediator.retire import Retirement
+from remediator.rollouts import Conductor
 from remediator.settings import Settings
 from remediator.sight import Sight
 from remediator.standbys import Standbys
@@ -74,6 +75,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             region=settings.aws_region,
             endpoint_url=settings.aws_endpoint_url,
             concurrency=settings.aws_concurrency,
+            timeout=settings.aws_timeout,
         )
         await compare_if_restored(store, aws, settings)
         prober = Prober(
@@ -96,7 +98,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             "adopt": Adoption(store, launcher).run,
             "retire": Retirement(store, launcher).run,
         }
-        engine = Engine(store, runners, notifier, metrics, settings.public_url, nudged=settings.max_in_flight)
+        engine = Engine(store, runners, notifier, metrics, settings.public_url)
         pricing = await _pricing(settings)
         accounts = Accounts(store, aws, prometheus, pricing, metrics, settings)
         counsel = Counsel(accounts, templates)
@@ -107,8 +109,8 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             recovery.watch_storm,
             standbys.serve,
             lambda: OrphanWatch(store, aws, metrics).serve(settings.orphan_interval),
-            Inspector(store, aws, prober, settings).serve,
             bookkeeper.serve,
+            Inspector(store, aws, prober, settings).serve,
         ]
         if notifier.telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
             services.append(Answers(store, engine, notifier.telegram, calling).serve)
@@ -117,7 +119,7 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(_cancelled, task)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        yield Services(
+        running = Services(
             settings,
             templates,
             store,
@@ -130,6 +132,9 @@ async def run_services(settings: Settings) -> AsyncIterator[Services]:
             accounts,
             counsel,
         )
+        rolling = asyncio.create_task(Conductor(running).serve())
+        stack.push_async_callback(_cancelled, rolling)
+        yield running
 
 
 async def _pricing(settings: Settings) -> Pricing | None:

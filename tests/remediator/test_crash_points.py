@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,19 +19,26 @@ import pytest
 
 from remediator import services
 from remediator.alerts import parse
+from remediator.bluegreen import begin
+from remediator.configuration import hashed
 from remediator.ec2 import Aws
 from remediator.engine import Engine
 from remediator.intake import take_in
-from remediator.model import Run, Step
+from remediator.model import Run
+from remediator.rollout import Rollout
+from remediator.rollouts import Rollouts
 from remediator.services import Services, run_services
 from remediator.store import Store
 from remediator.transaction import Transaction
+from remediator.versions import record
+from sandbox.cloud import Effect
 from sandbox.waiting import wait_until
-from tests.remediator.conftest import World, firing, settings_for, webhook
+from tests.remediator.conftest import World, firing, read_rows, settings_for, webhook
 
 When = Literal["after the commit", "before the commit"]
+Look = Callable[[Transaction], Awaitable[tuple[bool, object]]]  # whether it is over, and how far it is
 WHEN: list[When] = ["after the commit", "before the commit"]
-MOST_LIVES = 60
+MOST_LIVES = 90
 
 
 @dataclass
@@ -91,10 +98,24 @@ class Lives:
             yield running
 
     async def until_ended(self, run_id: str, when: When) -> Run:
-        """Live and die until the run has ended; which takes some deaths, or the test proves nothing."""
+        """Live and die until the run has ended."""
+
+        async def look(tx: Transaction) -> tuple[bool, object]:
+            run = await tx.run(run_id)
+            assert run is not None
+            kept = replace(run, owner=None, lease_until=None, fence=0)
+            return run.finished_at is not None, (kept, await tx.steps(run_id))
+
+        await self.until_over(look, when)
+        async with self.immortal() as running, running.store.read() as tx:
+            run = await tx.run(run_id)
+        assert run is not None
+        return run
+
+    async def until_over(self, look: Look, when: When) -> None:
+        """Live and die until it is over; which takes some deaths, or the test proves nothing."""
         fewest = 2 if when == "after the commit" else 3  # the first takes the run up
-        writes = fewest
-        before: tuple[Run, list[Step]] | None = None
+        writes, before = fewest, object()
         for number in range(MOST_LIVES):
             life = Life(writes, when)
             self.lives.append(life)
@@ -102,31 +123,30 @@ class Lives:
             try:
                 async with run_services(settings) as running:
                     await wait_until(
-                        lambda: dead_or_idle(life, running),  # noqa: B023 -- it is awaited within the loop
+                        lambda: dead_or_over(life, running, look),  # noqa: B023 -- awaited within the loop
                         timeout=40,
-                        what="death, or the end of the run",
+                        what="death, or the end",
                         every=0.005,
                     )
                     async with running.store.read() as tx:
-                        run = await tx.run(run_id)
-                        steps = await tx.steps(run_id)
+                        over, state = await look(tx)
             except asyncio.CancelledError:  # it died while it started
                 assert life.over.is_set()
                 writes += 1
                 continue
-            assert run is not None
-            if run.finished_at is not None:
+            if over:
                 assert number >= 2, "it never died"
-                return run
+                return
             # An effect that writes itself needs more than one write to come further.
-            kept = replace(run, owner=None, lease_until=None, fence=0)
-            writes = fewest if (kept, steps) != before else writes + 1
-            before = kept, steps
-        pytest.fail(f"{run_id} has not ended after {MOST_LIVES} lives")
+            writes, before = fewest if state != before else writes + 1, state
+        pytest.fail(f"not over after {MOST_LIVES} lives")
 
 
-async def dead_or_idle(life: Life, running: Services) -> bool:
-    return life.over.is_set() or not running.engine._tasks
+async def dead_or_over(life: Life, running: Services, look: Look) -> bool:
+    if life.over.is_set() or running.engine._tasks:
+        return life.over.is_set()
+    async with running.store.read() as tx:
+        return (await look(tx))[0]
 
 
 @pytest.fixture
@@ -140,7 +160,11 @@ def make_lives(
 
 async def deployed(running: Services, world: World, bot: str) -> None:
     """By the engine, as POST /deploy begins it."""
-    run_id = await begin_deploy(running, bot)
+    await ended(running, await begin_deploy(running, bot))
+
+
+async def ended(running: Services, run_id: str) -> None:
+    """Drive it to its end, which has to be a good one."""
     async with running.store.read() as tx:
         begun = await tx.run(run_id)
     assert begun is not None
@@ -210,6 +234,130 @@ async def test_a_redeploy_leaves_one_instance_and_ends_the_old_one_once(
         registered = await tx.bot(bot)
     assert registered is not None
     assert [registered.instance_id] == await world.live(bot)
+
+
+async def redeploying(running: Services, bot: str, version: int | None = None) -> str:
+    """As POST /bots/{bot}/redeploy and a rollback begin it, up to the commit."""
+    async with running.store.write() as tx:
+        known = await tx.bot(bot)
+        assert known is not None
+        return (await begin(running, tx, known, version=version, actor="test", reason="a crash test")).id
+
+
+async def second_version(running: Services, bot: str) -> None:
+    """A change that no redeploy has brought to the bot yet."""
+    async with running.store.write() as tx:
+        known = await tx.bot(bot)
+        assert known is not None
+        config = {**known.config, "heartbeat": "45m"}
+        await record(tx, bot, config, hashed(config), actor="test", reason="slower", origin="change")
+
+
+def holder(world: World, bot: str) -> str:
+    return world.ssm.get_parameter(Name=f"/bots/{bot}/active")["Parameter"]["Value"]
+
+
+def most_at_once(effects: list[Effect], bot: str) -> int:
+    """Instances of the bot that ran at one time, by the cloud's own log."""
+    running: set[str] = set()
+    most = 0
+    for effect in effects:
+        if effect.bot == bot and effect.action in ("run", "start"):
+            running.add(effect.instance_id)
+        elif effect.bot == bot and effect.action in ("stop", "terminate"):
+            running.discard(effect.instance_id)
+        most = max(most, len(running))
+    return most
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_blue_green_redeploy_and_its_rollback_do_each_thing_once(
+    make_lives: Callable[..., Lives], world: World, when: When
+) -> None:
+    """To version 2 in one life and back to version 1 in many, or the other way round."""
+    bot = world.name()
+    lives = make_lives(rollback_window=1000)
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        await second_version(running, bot)
+        if when == "before the commit":
+            await ended(running, await redeploying(running, bot))
+        run_id = await redeploying(running, bot, None if when == "after the commit" else 1)
+    before = await world.actions(bot)
+    run = await lives.until_ended(run_id, when)
+    assert run.status == "deployed", run
+    kept = ["terminate"] if when == "before the commit" else []
+    assert (await world.actions(bot))[len(before) :] == [*kept, "run", "stop"]
+    assert most_at_once(await world.cloud.effects(), bot) == 2
+    async with lives.immortal() as running, running.store.read() as tx:
+        registered = await tx.bot(bot)
+    assert registered is not None
+    assert registered.version == (2 if when == "after the commit" else 1)
+    assert {registered.instance_id, registered.standby_instance_id} == set(await world.live(bot))
+    assert holder(world, bot) == registered.instance_id
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_redeploy_that_falls_ill_in_its_soak_moves_back_once(
+    make_lives: Callable[..., Lives], world: World, when: When
+) -> None:
+    bot = world.name()
+    lives = make_lives(soak_window=30, restart_timeout=0.5)
+    async with lives.immortal() as running:
+        await deployed(running, world, bot)
+        await second_version(running, bot)
+        run_id = await redeploying(running, bot)
+    falling_ill = asyncio.create_task(ill_in_the_soak(lives, world, bot, run_id))
+    run = await lives.until_ended(run_id, when)
+    await falling_ill
+    assert run.status == "failed", run
+    assert "not well at" in run.reason
+    assert "it is back on" in run.reason
+    assert await world.actions(bot) == ["run", "run", "stop", "terminate", "start"]
+    assert most_at_once(await world.cloud.effects(), bot) == 2
+    async with lives.immortal() as running, running.store.read() as tx:
+        registered = await tx.bot(bot)
+    assert registered is not None
+    assert (registered.version, registered.standby_instance_id) == (1, "")
+    assert [registered.instance_id] == await world.live(bot)
+    assert holder(world, bot) == registered.instance_id
+
+
+async def ill_in_the_soak(lives: Lives, world: World, bot: str, run_id: str) -> None:
+    """Only the candidate is up then, so it alone falls ill."""
+
+    async def soaking() -> bool:
+        return bool(read_rows(lives.database, "select 1 from steps where name = 'soaked'"))
+
+    await wait_until(soaking, timeout=120, what=f"the soak of {run_id}", every=0.005)
+    await world.cloud.fault(bot, "error", cured_by="reboot")
+
+
+async def test_a_rolling_update_redeploys_each_bot_once(
+    make_lives: Callable[..., Lives], world: World
+) -> None:
+    bots = world.names(2)
+    lives = make_lives(rollback_window=1000, gate_interval=0.02)
+    async with lives.immortal() as running:
+        await asyncio.gather(*(deployed(running, world, bot) for bot in bots))
+        rollout = Rollout("rol-1", "running", "", "a crash test", "test", {}, 1, 0, 0.0, None)
+        async with running.store.write() as tx:
+            await Rollouts(tx).add(rollout, bots)
+
+    async def look(tx: Transaction) -> tuple[bool, object]:
+        kept = await Rollouts(tx).get("rol-1")
+        assert kept is not None
+        of = await Rollouts(tx).members("rol-1")
+        return kept.finished_at is not None, [kept, of, *[await tx.steps(str(one.run_id)) for one in of]]
+
+    await lives.until_over(look, "after the commit")
+    async with lives.immortal() as running, running.store.read() as tx:
+        kept = await Rollouts(tx).get("rol-1")
+    assert kept is not None
+    assert (kept.status, kept.why) == ("completed", "2 of 2 bots redeployed")
+    for bot in bots:
+        assert await world.actions(bot) == ["run", "run", "stop"]
+        assert len(world.deployments(bot)) == 2
 
 
 @pytest.mark.parametrize("when", WHEN)
