@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 import remediator
 from remediator.model import ConfigVersion
 from remediator.store import Store
 from remediator.versions import Versions, live, record
 from sandbox.simulator.memory import MemoryDatabase, MemoryStore
+from tests.chaos.postgres import run_postgres
 from tests.remediator.conftest import Answer, Api, World
 
 PLANTED = "8142:AAF-planted-token"
@@ -97,6 +101,26 @@ async def test_overrides_are_kept_on_unless_they_are_named(store: Store) -> None
     assert await recorded(store, {"a": 2}, overrides={}) == 3, "the same content, but no more of its own"
     async with store.read() as tx:
         assert [one.overrides for one in await Versions(tx).of("forge")] == [{"a": 1}, {"a": 1}, {}]
+
+
+async def test_replicas_that_record_at_once_never_give_a_number_twice() -> None:
+    """On PostgreSQL. Who comes second is refused as a whole, and may ask again."""
+    async with run_postgres() as server:
+        url = server.url(await server.new_database())
+        first, second = [await Store.open(url) for _ in range(2)]
+        try:
+            asked = [recorded(store, {"a": n}) for n, store in enumerate([first, second] * 4)]
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            async with first.read() as tx:
+                kept = await Versions(tx).of("forge")
+        finally:
+            await first.close()
+            await second.close()
+    given = [one for one in outcomes if isinstance(one, int)]
+    assert all(isinstance(one, int | IntegrityError) for one in outcomes), outcomes
+    assert sorted(given) == [one.version for one in kept] == list(range(1, len(given) + 1))
+    for before, after in pairwise(kept):
+        assert after.diff == [{"path": "a", "from": before.config["a"], "to": after.config["a"]}]
 
 
 async def test_what_is_live_changes_with_the_address_and_not_when_it_is_recorded(store: Store) -> None:
