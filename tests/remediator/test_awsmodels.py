@@ -1,5 +1,7 @@
 """The lean models say of AWS what botocore's own say."""
 
+from typing import Any
+
 import botocore.session
 import pytest
 from botocore.config import Config
@@ -15,7 +17,8 @@ USED = {
 
 @pytest.mark.parametrize("service", USED)
 def test_an_operation_has_the_shapes_that_botocore_knows(service: str) -> None:
-    lean = lean_session("us-west-1").client(service, endpoint_url=None, config=Config()).meta.service_model
+    session: Any = lean_session("us-west-1")
+    lean = session.client(service, endpoint_url=None, config=Config()).meta.service_model
     whole = botocore.session.get_session().get_service_model(service)
     assert list(lean.operation_names) == list(whole.operation_names)
     assert lean.shape_names == whole.shape_names
@@ -40,7 +43,7 @@ def _described(shape: object, seen: tuple[str, ...] = ()) -> object:
 
 
 def test_a_client_finds_its_endpoint_without_being_told() -> None:
-    session = lean_session("us-west-1")
+    session: Any = lean_session("us-west-1")
     for service in ("ec2", "ssm"):
         client = session.client(service, endpoint_url=None, config=Config())
         assert client.meta.endpoint_url == f"https://{service}.us-west-1.amazonaws.com"
