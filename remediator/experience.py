@@ -12,7 +12,7 @@ from remediator.progress import learn
 from remediator.transaction import Transaction
 
 ENOUGH: Final = 20  # of the newest runs of a kind
-WENT_WELL: Final = ("deployed", "retired")
+WENT_WELL: Final = ("deployed", "retired", "adopted")
 
 
 @dataclass(frozen=True, slots=True)

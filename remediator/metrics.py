@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 TIERS: Final = ("restart", "reboot", "redeploy")
 RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed")
-DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire")
+DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire", "adopt")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
 GATES: Final = ("paused", "silenced", "sight", "fleet", "in_flight", "rate", "mode")

@@ -12,17 +12,12 @@ from remediator.model import Run, Step
 USUAL: Final[Mapping[str, Mapping[str, float]]] = {
     "deploy": {"token": 1, "image": 1, "launch": 3, "running": 20, "healthy": 150, "registered": 2},
     "redeploy": {
-        "plan": 0,
-        "reserved": 1,
-        "image": 1,
-        "launch": 3,
-        "running": 20,
-        "healthy": 150,
-        "stopped": 45,
-        "activated": 15,
-        "moved": 2,
-        "soaked": 300,
-        "kept": 1,
+        **{"plan": 0, "reserved": 1, "image": 1, "launch": 3, "running": 20, "healthy": 150},
+        **{"stopped": 45, "activated": 15, "moved": 2, "soaked": 300, "kept": 1},
+    },
+    "retire": {
+        **{"asked": 0, "stopped": 45, "snapshot": 2, "snapshot complete": 180},
+        **{"terminated": 2, "address released": 1, "token deleted": 1},
     },
 }
 MOST: Final = 0.95  # of its expected time: more a step that is not over cannot claim
@@ -48,16 +43,19 @@ def learn(kind: str, past: Sequence[Iterable[Step]]) -> dict[str, float]:
 def progress(run: Run, steps: Sequence[Step], expected: Mapping[str, float], now: float) -> Progress:
     """`expected`: seconds by name of a step, as `learn` gives them."""
     begun = {step.name: step for step in steps}
-    total = sum(expected.values()) or 1.0
-    done = 0.0
-    for name, seconds in expected.items():
+    names = list(expected)
+    reached = max((names.index(name) for name in begun if name in expected), default=0)
+    # What was passed over is not made in this run.
+    left = {name: expected[name] for name in names if name in begun or names.index(name) >= reached}
+    total, done = sum(left.values()), 0.0
+    for name, seconds in left.items():
         step = begun.get(name)
         if step is not None and step.state == "done":
             done += seconds
         elif step is not None and step.state == "intended":
             done += min(now - step.intended_at, MOST * seconds)
-    share = int(100 * done / total + 1e-9)
+    share = int(100 * done / (total or 1) + 1e-9)
     failing = any(step.state == "failed" for step in steps)
     if run.finished_at is not None:
         return Progress(min(share, 99) if failing or run.status == "failed" else 100, None)
-    return Progress(min(share, 99), None if failing else max(total - done, 0.0))
+    return Progress(min(share, 99), None if failing or not left else max(total - done, 0.0))

@@ -56,5 +56,5 @@ class Standbys:
 
 
 def is_due(bot: Bot, now: float) -> bool:
-    """A standby without an end was left by a redeploy that did not come so far: once it is over, it is due."""
+    """A standby without an end was left by a redeploy that failed: it is due once that is over."""
     return bool(bot.standby_instance_id) and (bot.standby_until is None or bot.standby_until <= now)

@@ -83,7 +83,7 @@ async def test_a_redeploy_from_the_request_to_the_end_of_the_rollback_window(
         await wait_until(alone, what="the end of the rollback window")
         assert await world.instance(bot) == (await registered(app, bot))[0]
         trail = await app.get(f"/audit?bot={bot}&limit=1000")
-        assert [one["actor"] for one in trail if one["event"] == "redeploy.asked"][0] == "ann"
+        assert next(one["actor"] for one in trail if one["event"] == "redeploy.asked") == "ann"
         assert any(one["event"] == "standby.ended" for one in trail)
 
 
@@ -180,3 +180,50 @@ async def test_ill_in_the_soak_it_moves_back_to_the_old_instance(run_app: RunApp
         assert await world.actions(bot) == ["run", "run", "stop", "terminate", "start"]
         (shown,) = [one for one in (await app.get("/dashboard"))["registry"] if one["bot"] == bot]
         assert shown["state"] == "active"
+
+
+# Elastic IPs
+
+
+async def test_an_elastic_ip_stays_the_bots_while_its_instances_change(run_app: RunApp, world: World) -> None:
+    bot = world.name()
+    async with run_app(elastic_ip=True, address="public", soak_window=30) as app:
+        await app.deployed(bot)
+        old, address = await registered(app, bot)
+        (elastic,) = elastic_ips(world, bot)
+        assert address == f"{elastic['PublicIp']}:18790"
+        first = (await answers(app, address))["boot_id"]
+        path = await redeploy(app, bot)
+
+        async def soaking() -> bool:
+            return any(step["name"] == "soaked" for step in (await app.get(path))["steps"])
+
+        await wait_until(soaking, what="the soak", every=0.01)
+        new, same = await registered(app, bot)
+        assert new != old
+        assert same == address
+        assert (await answers(app, address))["boot_id"] != first
+        await world.cloud.fault(bot, "error", cured_by="reboot")
+        ended = await app.until_ended(path)
+        assert ended["reason"].endswith(f"it is back on {old}")
+        assert await registered(app, bot) == (old, address)
+        assert [one["InstanceId"] for one in elastic_ips(world, bot)] == [old]
+        assert (await answers(app, address))["ok"]
+
+
+async def test_a_deployment_that_fails_gives_its_elastic_ip_back(run_app: RunApp, world: World) -> None:
+    """And the answer to AllocateAddress was lost: it is found again, not allocated twice."""
+    bot = world.name()
+    async with run_app(elastic_ip=True, address="public") as app:
+        await world.cloud.break_api("AllocateAddress", "lose_answer")
+        await world.cloud.break_api("AssociateAddress", "refuse", code="UnauthorizedOperation", message="No.")
+        answer = await app.begin_deploy(bot)
+        ended = await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+        assert "AssociateAddress: UnauthorizedOperation: No." in ended["reason"]
+        assert elastic_ips(world, bot) == []
+        assert await world.live(bot) == []
+
+
+def elastic_ips(world: World, bot: str) -> list[Any]:
+    found = world.ec2.describe_addresses(Filters=[{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}])
+    return list(found["Addresses"])

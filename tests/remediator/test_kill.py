@@ -49,7 +49,7 @@ async def test_killed_in_each_step_of_a_redeploy_and_in_its_verification(
         await world.cloud.break_api("TerminateInstances", "delay", seconds=1)
         answer = await remediator.api.post(f"/recover/{bot}", {"method": "redeploy"})
         run_id = answer.body["recoveryId"]
-        for step in ("launch", "running", "registered", "retired"):
+        for step in ("launch", "moved", "retired", "activated"):
             await remediator.until_step(run_id, step)
             await remediator.kill9()
             await remediator.start()
@@ -62,6 +62,45 @@ async def test_killed_in_each_step_of_a_redeploy_and_in_its_verification(
         assert await world.instance(bot) != old
         (registered,) = await remediator.api.get("/sd")
         assert registered["labels"]["instance_id"] == await world.instance(bot)
+
+
+async def test_killed_in_the_steps_of_a_deployment(run_remediator: RunRemediator, world: World) -> None:
+    bot = world.name()
+    async with run_remediator(world.cloud) as remediator:
+        await world.cloud.break_api("RunInstances", "delay", seconds=1)
+        answer = await remediator.api.begin_deploy(bot)
+        run_id = answer.body["deploymentId"]
+        for step in ("launch", "healthy"):
+            await remediator.until_step(run_id, step)
+            await remediator.kill9()
+            await remediator.start()
+        run = await remediator.api.until_ended(f"/deploy/{run_id}")
+        assert run["status"] == "deployed", run
+        assert await world.actions(bot) == ["run"]
+        assert world.deployments(bot) == [run_id]
+
+
+async def test_killed_in_the_redeploys_of_a_rolling_update(
+    run_remediator: RunRemediator, world: World
+) -> None:
+    bots = world.names(2)
+    async with run_remediator(world.cloud, soak_window=2.0) as remediator:
+        await remediator.api.deployed(*bots)
+        asked = {"bots": bots, "batchSize": 1, "maxUnavailable": 1, "reason": "a newer image"}
+        answer = await remediator.api.post("/rollouts", asked)
+        path = answer.headers["Location"]
+        for bot, steps in zip(bots, (("launch", "stopped"), ("activated", "soaked")), strict=True):
+            run_id = await started(remediator, bot, "redeploy")
+            for step in steps:
+                await remediator.until_step(run_id, step)
+                await remediator.kill9()
+                await remediator.start()
+        ended = await remediator.api.until_ended(path)
+        assert (ended["status"], ended["reason"]) == ("completed", "2 of 2 bots redeployed")
+        for bot in bots:
+            assert await world.actions(bot) == ["run", "run", "stop"]
+            live = [one for one in await world.cloud.bots() if one.bot == bot]
+            assert sorted(one.state for one in live) == ["running", "stopped"]
 
 
 async def test_killed_before_the_token_reached_aws(run_remediator: RunRemediator, world: World) -> None:

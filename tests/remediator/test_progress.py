@@ -39,6 +39,7 @@ def step(name: str, begun: float, ended: float | None = None, state: StepState =
         ([step("token", 0, 1), step("launch", 1)], 16, Progress(25, 75)),
         ([step("token", 0, 1), step("launch", 1, 2), step("healthy", 2)], 500, Progress(97, 3)),
         ([step("token", 0, 1), step("launch", 1, 2, "failed")], 3, Progress(10, None)),
+        ([step("token", 0, 1), step("healthy", 1)], 31, Progress(57, 30)),
     ],
 )
 def test_a_step_counts_as_much_as_it_usually_takes(steps: list[Step], now: float, expected: Progress) -> None:
@@ -74,7 +75,7 @@ def test_it_learns_the_median_of_each_step_and_drops_what_is_seldom_made() -> No
     past[0].append(step("address", 0, 3))
     assert learn("deploy", past) == {"token": 2.0, "launch": 4.0}
     assert learn("deploy", []) == USUAL["deploy"]
-    assert learn("retire", []) == {}
+    assert learn("scale", []) == {}
 
 
 # the stream
