@@ -20,6 +20,7 @@ from remediator.cloudinit import INSTANCE, SOFTWARE, USER_DATA_LIMIT, openclaw, 
 from remediator.configuration import render
 from remediator.settings import read_settings
 from sandbox.binaries import BinaryError, unpacked
+from sandbox.openclaw import OpenClaw
 from sandbox.processes import Process
 from sandbox.waiting import wait_until
 from tests.remediator.conftest import REGION, World, credentials
@@ -203,6 +204,28 @@ def test_a_stop_is_over_long_before_a_restart_has_to_be() -> None:
     """OpenClaw drains for up to 330 s; the unit's own limit is what it keeps to."""
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", files()["/etc/systemd/system/bot.service"], re.M)
     assert int(seconds) * 3 <= read_settings().restart_timeout
+
+
+def test_the_role_of_the_instance_is_out_of_the_bots_reach() -> None:
+    """Only bot-secrets may ask the metadata service for it, and what is installed is not asked either."""
+    barred = {
+        name
+        for name in UNITS
+        if "\nIPAddressDeny=169.254.169.254 fd00:ec2::254\n" in files()[f"/etc/systemd/system/{name}"]
+    }
+    assert barred == {"bot.service", "bot-install.service"}
+
+
+def test_the_units_start_what_is_there() -> None:
+    """The programs are among the files, or are what bot-install makes (test_openclaw starts that one)."""
+    written, started = files(), set()
+    for name in UNITS:
+        started |= set(re.findall(r"^ExecStart=\+?(\S+)", written[f"/etc/systemd/system/{name}"], re.M))
+    assert started - written.keys() == {"/usr/bin/systemctl", "/opt/bot/node/bin/node"}
+    bot = written["/etc/systemd/system/bot.service"]
+    assert set(re.findall(r"/etc/bot/\S+", bot)) <= written.keys()
+    (command,) = re.findall(r"^ExecStart=(.+)$", bot, re.M)
+    assert command.split() == OpenClaw(Path("/opt/bot")).argv("gateway")
 
 
 # bot-secrets

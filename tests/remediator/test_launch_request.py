@@ -1,6 +1,7 @@
 """What EC2 is asked for; what an instance is told is in test_cloudinit."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,17 @@ def test_where_the_network_is_chosen_it_is_asked_for() -> None:
     assert asked["SubnetId"] == "subnet-1"
     assert asked["KeyName"] == "bot-factory"
     assert asked["IamInstanceProfile"] == {"Name": "bot"}
+
+
+def test_an_instance_is_told_who_may_reach_it_by_ssh(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("-")
+    by_ssh: dict[str, Any] = {"restarter": "ssh", "ssh_key_file": tmp_path / "key"}
+    by_ssh |= {"ssh_public_key": "ssh-ed25519 AAAAplanted", "ssh_known_hosts_file": tmp_path / "hosts"}
+    nobody = request(bot())["UserData"]
+    key_pair = request(bot(), read_settings(key_name="bot-factory"))["UserData"]
+    restart = request(bot(), read_settings(**by_ssh))["UserData"]
+    assert "  - mask\n  - ssh.socket\n" in nobody
+    assert "- default\n" not in nobody
+    assert "- default\n" in key_pair
+    assert ",restrict ssh-ed25519 AAAAplanted\n" in restart
+    assert "AAAAplanted" not in nobody + key_pair
