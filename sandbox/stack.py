@@ -231,16 +231,16 @@ def remediator(directory: Path, addresses: Addresses, scale: Timescale, cloud: C
 def faster_remediator(scale: Timescale) -> dict[str, str]:
     """The remediator's own durations on the faster clock, by setting.
 
-    A cure has a floor too: a machine boots no faster because a clock runs faster.
+    Some have a higher floor: a machine boots no faster, and AWS answers no sooner, because a clock does.
     """
-    cure = {"RESTART_TIMEOUT", "REBOOT_TIMEOUT", "REDEPLOY_TIMEOUT", "RELAPSE_AFTER"}
+    slow = {"RESTART_TIMEOUT", "REBOOT_TIMEOUT", "REDEPLOY_TIMEOUT", "RELAPSE_AFTER", "AWS_TIMEOUT"}
     names = {
         variable.removeprefix("BOT_REMEDIATOR_"): default
         for variable, default, _ in remediator_settings()
         if re.fullmatch(DURATION, default)
     }
     return {
-        name: format_duration(scale.seconds(parse_duration(default), 5 if name in cure else 0.5))
+        name: format_duration(scale.seconds(parse_duration(default), 5 if name in slow else 0.5))
         for name, default in names.items()
     } | {"PROBE_TIMEOUT": format_duration(scale.seconds(parse_duration(names["PROBE_TIMEOUT"]), 1))}
 
