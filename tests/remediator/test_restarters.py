@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,10 +23,11 @@ from remediator.restarters import Order, SshRestarter, SsmRestarter, restarter_o
 from remediator.settings import SettingsError, read_settings
 from sandbox.binaries import BinaryError
 from sandbox.waiting import wait_until
-from tests.remediator.conftest import Api, World, credentials, settings_for
+from tests.remediator.conftest import Api, Remediator, World, credentials, settings_for
 from tests.remediator.sshd import Sshd, run, run_sshd
 
 RunApp = Callable[..., AbstractAsyncContextManager[Api]]
+RunRemediator = Callable[..., AbstractAsyncContextManager[Remediator]]
 LOG = 'echo "$SSH_ORIGINAL_COMMAND" >>asked\n'
 LOSE = "kill -9 $PPID\n"  # the sshd of this session
 ONCE = "[ -e lost ] || { : >lost; " + LOSE.strip() + "; }\n"
@@ -179,11 +180,9 @@ async def test_after_a_crash_a_bot_that_does_not_say_is_not_restarted_on_a_guess
     assert asked(sshd) == []
 
 
-async def test_a_bot_is_recovered_by_ssh_end_to_end(run_app: RunApp, world: World) -> None:
-    """The forced command restarts it as systemd would: through the machine of the sandbox."""
-    bot = world.name()
-    async with run_app() as app:
-        await app.deployed(bot)
+@asynccontextmanager
+async def by_ssh(world: World, bot: str) -> AsyncIterator[tuple[Sshd, dict[str, Any]]]:
+    """A bot that hangs; an sshd on its address, whose forced command waits for `restarted`; the settings."""
     instance_id = await world.instance(bot)
     (machine,) = [one for one in await world.cloud.bots() if one.bot == bot]
     await world.cloud.fault(bot, "hang", cured_by="restart")
@@ -194,18 +193,49 @@ async def test_a_bot_is_recovered_by_ssh_end_to_end(run_app: RunApp, world: Worl
             hosts.write_text(sshd.known_as(instance_id))
             chosen: dict[str, Any] = {"ssh_key_file": sshd.key, "ssh_public_key": sshd.public_key}
             chosen |= {"restarter": "ssh", "ssh_known_hosts_file": hosts, "ssh_port": sshd.port}
-            async with run_app(**chosen) as app:
-                recovery = asyncio.create_task(app.recover(bot))
-                await wait_until(lambda: was_asked(sshd), what="the forced command")
-                world.ssm.send_command(DocumentName=RESTART_DOCUMENT, InstanceIds=[instance_id])
-                await world.until_did(bot, "restart")
-                (sshd.home / "restarted").touch()
-                run = await recovery
-            assert run["status"] == "recovered", run
-            assert [(one["tier"], one["outcome"]) for one in run["attempts"]] == [("restart", "cured")]
-            assert asked(sshd) == [f"{run['recoveryId']} restart"]
+            yield sshd, chosen
     except BinaryError as error:
         pytest.skip(f"there is no sshd: {error}")
+
+
+async def restart(world: World, bot: str, sshd: Sshd) -> None:
+    """What systemd would do: here the machine of the sandbox does it."""
+    instance_id = await world.instance(bot)
+    world.ssm.send_command(DocumentName=RESTART_DOCUMENT, InstanceIds=[instance_id])
+    await world.until_did(bot, "restart")
+    (sshd.home / "restarted").touch()
+
+
+async def test_a_bot_is_recovered_by_ssh_end_to_end(run_app: RunApp, world: World) -> None:
+    bot = world.name()
+    async with run_app() as app:
+        await app.deployed(bot)
+    async with by_ssh(world, bot) as (sshd, chosen), run_app(**chosen) as app:
+        recovery = asyncio.create_task(app.recover(bot))
+        await wait_until(lambda: was_asked(sshd), what="the forced command")
+        await restart(world, bot, sshd)
+        ended = await recovery
+        assert ended["status"] == "recovered", ended
+        assert [(one["tier"], one["outcome"]) for one in ended["attempts"]] == [("restart", "cured")]
+        assert asked(sshd) == [f"{ended['recoveryId']} restart"]
+
+
+async def test_a_remediator_killed_during_a_restart_by_ssh_does_not_ask_for_another(
+    run_app: RunApp, run_remediator: RunRemediator, world: World
+) -> None:
+    bot = world.name()
+    async with run_app() as app:
+        await app.deployed(bot)
+    async with by_ssh(world, bot) as (sshd, chosen), run_remediator(world.cloud, **chosen) as remediator:
+        begun = await remediator.api.post(f"/recover/{bot}", {"method": "restart"})
+        await wait_until(lambda: was_asked(sshd), what="the forced command")
+        await remediator.kill9()
+        await restart(world, bot, sshd)
+        await remediator.start()
+        ended = await remediator.api.until_ended(f"/recover/{begun.body['recoveryId']}")
+        assert ended["status"] == "recovered", ended
+        assert "settled: the bot has started anew" in str(await remediator.api.get(f"/audit?bot={bot}"))
+        assert len(asked(sshd)) == (await world.actions(bot)).count("restart") == 1
 
 
 async def was_asked(sshd: Sshd) -> bool:
