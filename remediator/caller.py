@@ -38,7 +38,9 @@ class Instance:
 class Caller:
     """Clients made at once. `once` sends a request a single time, where a repeat would be a second effect."""
 
-    def __init__(self, *, region: str, endpoint_url: str | None, concurrency: int) -> None:
+    def __init__(
+        self, *, region: str, endpoint_url: str | None, concurrency: int, timeout: float = 15
+    ) -> None:
         self._limiter = CapacityLimiter(concurrency)
         session = lean_session(region)
 
@@ -46,7 +48,7 @@ class Caller:
             return Config(
                 retries={"mode": "standard", "total_max_attempts": attempts},
                 connect_timeout=3,
-                read_timeout=15,
+                read_timeout=timeout,
                 max_pool_connections=concurrency,
             )
 

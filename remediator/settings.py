@@ -79,7 +79,8 @@ class Settings(BaseSettings):
 
     aws_region: str = Field("us-west-1", description="region of the fleet")
     aws_endpoint_url: str | None = Field(None, description="another EC2/SSM endpoint, such as the sandbox's")
-    aws_concurrency: int = Field(20, ge=1, le=200, description="AWS calls in flight at once")
+    aws_concurrency: int = Field(50, ge=1, le=200, description="AWS calls in flight at once")
+    aws_timeout: Duration = Field(15, description="how long an answer of AWS is waited for")
     aws_poll: Duration = Field(3, description="how often instance states are read while a run waits for one")
     ami: str = Field(
         "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",

@@ -93,6 +93,114 @@ async def test_an_aws_without_capacity_leaves_the_old_instance_alone(app: Api, w
     assert await world.instance(bot) == before
 
 
+# a bot's whole life
+
+DEPLOY = ["PutParameter", "RunInstances", "DescribeInstances", "CreateTags"]
+DEPLOY += ["DescribeAddresses", "AllocateAddress", "AssociateAddress"]
+RETIRE = ["StopInstances", "DescribeInstances", "CreateSnapshot", "DescribeSnapshots"]
+RETIRE += ["TerminateInstances", "ReleaseAddress", "DeleteParameter"]
+"""What a deployment, and a retirement with a snapshot, ask of AWS."""
+
+PASSING: dict[str, dict[str, Any]] = {
+    "throttled": {"how": "refuse", **THROTTLED},
+    "answer lost": {"how": "lose_answer"},
+    "timed out": {"how": "delay", "seconds": 1.5},
+}
+
+
+def left(world: World, bot: str) -> list[str]:
+    """What of the bot still costs."""
+    ours: Any = [{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}]
+    volumes = world.ec2.describe_volumes(Filters=ours)["Volumes"]
+    addresses = world.ec2.describe_addresses(Filters=ours)["Addresses"]
+    token = ["its token"] if world.has_token(bot) else []
+    return [str(one.get("VolumeId")) for one in volumes] + [one["PublicIp"] for one in addresses] + token
+
+
+def kept(world: World, bot: str) -> int:
+    """Snapshots."""
+    ours: Any = [{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}]
+    return len(world.ec2.describe_snapshots(OwnerIds=["self"], Filters=ours)["Snapshots"])
+
+
+async def retired(app: Api, bot: str) -> Any:
+    answer = await app.call("DELETE", f"/bots/{bot}?snapshot=true")
+    assert answer.status == 202, answer
+    return await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+
+
+@pytest.mark.parametrize("breaking", PASSING)
+async def test_a_life_with_a_fault_at_each_call_has_one_instance_and_leaves_nothing(
+    run_app: RunApp, world: World, breaking: str
+) -> None:
+    """One call of its deployment and one of its retirement is broken; another pair for each bot."""
+    async with run_app(elastic_ip=True, aws_timeout=1.0) as app:
+        for begins, ends in zip(DEPLOY, RETIRE, strict=True):
+            bot = world.name()
+            await world.cloud.break_api(begins, **PASSING[breaking])
+            await app.deployed(bot)
+            assert await world.actions(bot) == ["run"], begins
+            assert len(left(world, bot)) == 3
+            await world.cloud.break_api(ends, **PASSING[breaking])
+            ended = await retired(app, bot)
+            assert ended["status"] == "retired", (ends, ended)
+            assert await world.actions(bot) == ["run", "stop", "terminate"], ends
+            assert (left(world, bot), kept(world, bot)) == ([], 1), ends
+        assert await app.get("/orphans") == []
+
+
+async def test_a_deployment_that_may_not_make_a_call_says_which_and_leaves_nothing(
+    run_app: RunApp, world: World
+) -> None:
+    async with run_app(elastic_ip=True, launch_grace=0.3) as app:
+        for call in DEPLOY:
+            bot = world.name()
+            await world.cloud.break_api(call, "refuse", **DENIED)
+            answer = await app.begin_deploy(bot)
+            if call == "PutParameter":
+                assert answer.status == 502
+                assert "ssm:PutParameter" in answer.body["error"]["message"]
+                continue
+            ended = await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+            assert ended["status"] == "failed", call
+            assert f"{call}: UnauthorizedOperation" in ended["reason"]
+            assert await world.live(bot) == []
+            assert left(world, bot) == [], call
+        assert await app.get("/orphans") == []
+
+
+async def test_a_retirement_that_may_not_make_a_call_says_which_and_is_asked_again(
+    run_app: RunApp, world: World
+) -> None:
+    bot = world.name()
+    async with run_app(elastic_ip=True) as app:
+        await app.deployed(bot)
+        for call in RETIRE:
+            await world.cloud.break_api(call, "refuse", **DENIED)
+            ended = await retired(app, bot)
+            assert ended["status"] == "failed", call
+            assert f"{call}: UnauthorizedOperation" in ended["reason"], call
+        assert (await retired(app, bot))["status"] == "retired"
+        assert await world.live(bot) == []
+        assert left(world, bot) == []
+
+
+async def test_a_launch_that_was_never_answered_is_looked_for_and_ended(
+    run_app: RunApp, world: World
+) -> None:
+    """EC2 did it, and is then away for longer than we are patient."""
+    bot = world.name()
+    async with run_app(launch_grace=5, redeploy_timeout=6) as app:
+        await world.cloud.break_api("RunInstances", "lose_answer")
+        await world.cloud.break_api("RunInstances", "refuse", **DENIED)
+        await world.cloud.break_api("DescribeInstances", "refuse", **DENIED)
+        began = await app.begin_deploy(bot)
+        ended = await app.until_ended(f"/deploy/{began.body['deploymentId']}")
+        assert ended["status"] == "failed"
+    assert await world.actions(bot) == ["run", "terminate"]
+    assert await world.live(bot) == []
+
+
 async def test_the_first_restart_of_all_makes_the_document(own_world: World, tmp_path: Any) -> None:
     bot = own_world.name()
     settings = settings_for(tmp_path / "remediator.db", own_world.cloud)

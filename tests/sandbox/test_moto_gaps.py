@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
@@ -96,3 +100,64 @@ def test_moto_does_not_know_canonicals_images(ssm: SSMClient) -> None:
 def test_moto_does_not_know_the_agents(ssm: SSMClient) -> None:
     with pytest.raises(ClientError):
         ssm.describe_instance_information()
+
+
+def test_moto_stops_an_instance_at_once(ec2: EC2Client) -> None:
+    ids = [run(ec2)["InstanceId"]]
+    ec2.stop_instances(InstanceIds=ids)
+    found = ec2.describe_instances(InstanceIds=ids)["Reservations"][0]["Instances"][0]
+    assert found["State"]["Name"] == "stopped"
+
+
+def test_moto_has_a_snapshot_completed_at_once(ec2: EC2Client) -> None:
+    volume = ec2.create_volume(AvailabilityZone="us-west-1a", Size=8)
+    assert ec2.create_snapshot(VolumeId=volume["VolumeId"])["State"] == "completed"
+
+
+def test_moto_leaves_an_address_that_moved_with_the_old_instance_too(ec2: EC2Client) -> None:
+    address = ec2.allocate_address(Domain="vpc")
+    ids = [run(ec2)["InstanceId"] for _ in range(2)]
+    for instance_id in ids:
+        ec2.associate_address(
+            AllocationId=address["AllocationId"], InstanceId=instance_id, AllowReassociation=True
+        )
+    found = [ec2.describe_instances(InstanceIds=[one])["Reservations"][0]["Instances"][0] for one in ids]
+    assert {one.get("PublicIpAddress") for one in found} == {address["PublicIp"]}
+
+
+def test_moto_moves_an_address_only_where_it_is_told_that_it_may(ec2: EC2Client) -> None:
+    """EC2 does so unless it is told that it may not."""
+    address = ec2.allocate_address(Domain="vpc")
+    ids = [run(ec2)["InstanceId"] for _ in range(2)]
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=ids[0])
+    with pytest.raises(ClientError):
+        ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=ids[1])
+
+
+def test_moto_gives_an_address_to_what_is_terminated_and_leaves_it_there(ec2: EC2Client) -> None:
+    address = ec2.allocate_address(Domain="vpc")
+    ids = [run(ec2)["InstanceId"]]
+    ec2.terminate_instances(InstanceIds=ids)
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=ids[0])
+    (found,) = ec2.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
+    assert found.get("InstanceId") == ids[0]
+
+
+def test_moto_releases_an_address_that_is_in_use(ec2: EC2Client) -> None:
+    address = ec2.allocate_address(Domain="vpc")
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=run(ec2)["InstanceId"])
+    ec2.release_address(AllocationId=address["AllocationId"])
+
+
+def test_motos_enforcement_of_iam_knows_neither_resources_nor_conditions() -> None:
+    """It asks whether an action may be done on `*`: leave on instances alone is none, and no tag counts."""
+
+    def verdict(**more: Any) -> PermissionResult:
+        statement = {"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*", **more}
+        return IAMPolicy(json.dumps({"Statement": [statement]})).is_action_permitted("ec2:RunInstances", "*")
+
+    ask = inspect.signature(ActionAuthenticatorMixin._authenticate_and_authorize_normal_action)
+    assert ask.parameters["resource"].default == "*"
+    assert verdict(Resource="arn:aws:ec2:*:*:instance/*") is PermissionResult.NEUTRAL
+    tagged = {"StringEquals": {"aws:RequestTag/bot-orchestrator:managed": "true"}}
+    assert verdict(Condition=tagged) is PermissionResult.PERMITTED
