@@ -12,6 +12,7 @@ from botctl.options import (
     bot_argument,
     given,
     needed_reason,
+    reason_option,
     set_option,
     settings,
     waiting,
@@ -74,7 +75,7 @@ def rollback(
 @bot_argument
 @set_option
 @click.option("--apply", is_flag=True, help="Redeploy the bot with it, blue/green.")
-@needed_reason
+@reason_option
 @yes_option
 @waiting
 @pass_session
@@ -92,7 +93,8 @@ def config(
 
     Makes a new version of its configuration. A field set to null is as in the template again.
     """
-    body: dict[str, Any] = {"overrides": settings(pairs), "reason": reason, "by": me(), "apply": apply}
+    changes = {"overrides": settings(pairs), "reason": reason or f"set {', '.join(pairs)}"}
+    body: dict[str, Any] = {**changes, "by": me(), "apply": apply}
     path = f"/bots/{segment(bot)}/config"
     if apply:
         session.confirm(f"Redeploy {bot} with it?", yes)

@@ -1,6 +1,7 @@
 """Costs, advice and budgets as a person reads them. An unknown price is never shown as 0. Pure."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,13 +14,15 @@ def usd(value: float | None, digits: int = 2) -> str:
     return "unknown" if value is None else f"${value:,.{digits}f}"
 
 
+_SUMS: Final = (("usdPerHour", 4), ("spentUsd", 2), ("projectedUsd", 2))
+
+
 def cost(view: View) -> RenderableType:
     """`GET /cost`."""
     prices = view["prices"]
-    head = Text(
-        f"{usd(view['usdPerHour'], 4)} an hour · {usd(view['spentUsd'])} spent in {view['month']}"
-        f" · {usd(view['projectedUsd'])} at its end"
-    )
+    known = view["countedSince"] is not None  # before the first count every sum is 0
+    sums = [usd(view[key] if known else None, digits) for key, digits in _SUMS]
+    head = Text("{} an hour · {} spent in {month} · {} at its end".format(*sums, month=view["month"]))
     source = Text(f"prices: {prices['source']}, {prices['asOf'] or 'of no known date'}", style="dim")
     columns = (
         ("bot", "bot"),

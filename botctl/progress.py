@@ -105,7 +105,7 @@ def steps(view: Mapping[str, Any]) -> Sequence[Row]:
 
 def step_line(step: Row) -> Text:
     mark = MARKS.get(str(step["status"]), "·")
-    line = Text.assemble(f"{mark} ", (clean(step["name"]), "bold"), f"  {lasted(step)}")
+    line = Text.assemble(f"{mark} ", (f"{clean(step['name']):<12}", "bold"), f" {lasted(step):>7}")
     detail = step.get("detail") or step.get("reason")
     if detail:
         line.append(f"  {clean(detail)}", style="dim")

@@ -65,7 +65,7 @@ def table(columns: Iterable[Column], rows: Iterable[Row], *, empty: str, title: 
         numbers = all(
             isinstance(one, int | float) and not isinstance(one, bool) for one in values if one is not None
         )
-        made.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        made.add_column(Text(clean(name)), justify="right" if numbers else "left", overflow="fold")
     for line in zip(*cells.values(), strict=True):
         made.add_row(*map(cell, line))
     return made
@@ -82,7 +82,7 @@ def record(pairs: Iterable[tuple[str, object]]) -> Table:
     made.add_column(overflow="fold")
     for name, value in pairs:
         if value not in (None, "", [], {}):
-            made.add_row(name, cell(value))
+            made.add_row(Text(clean(name)), cell(value))
     return made
 
 

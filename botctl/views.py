@@ -16,10 +16,9 @@ View = Mapping[str, Any]
 def fleet(view: View) -> RenderableType:
     """`GET /dashboard`."""
     summary, state = view["summary"], view["state"]
-    counts = ("bots", "healthy", "degraded", "critical", "unknown", "quarantined")
-    line = Text(
-        " · ".join(f"{summary[name]} {name}" for name in counts if summary.get(name) or name == "bots")
-    )
+    counts = ("healthy", "degraded", "critical", "unknown", "quarantined")
+    total = "1 bot" if summary["bots"] == 1 else f"{summary['bots']} bots"
+    line = Text(" · ".join([total, *(f"{summary[name]} {name}" for name in counts if summary.get(name))]))
     parts: list[RenderableType] = [line, storm(summary.get("storm") or {}), bots(view["registry"])]
     active = [row for row in _runs(state) if row["finishedAt"] is None]
     if active:

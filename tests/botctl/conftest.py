@@ -1,0 +1,108 @@
+"""A real remediator over a cloud in a box, and botctl as a person runs it."""
+
+import asyncio
+import contextlib
+import io
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import pytest_asyncio
+
+from botctl.__main__ import main
+from sandbox.cloud import Cloud, run_cloud
+from sandbox.processes import Process, answers, free_port
+from tests.remediator.conftest import QUICK, REPOSITORY, TOKEN, environment
+
+
+@dataclass(frozen=True)
+class Service:
+    cloud: Cloud
+    url: str
+    token_file: Path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """One for all these tests; each has bots of its own."""
+    folder = tmp_path_factory.mktemp("service")
+    address = f"127.0.0.1:{free_port()}"
+    async with run_cloud(folder / "cloud", boot_seconds=0.2) as cloud:
+        settings = {
+            **QUICK,
+            "listen": address,
+            "token": TOKEN,
+            "database_url": f"sqlite+aiosqlite:///{folder}/remediator.db",
+            "aws_endpoint_url": cloud.endpoint_url,
+            "modes": "production:restart=approve",
+        }
+        process = Process(
+            [sys.executable, "-m", "remediator"],
+            name="remediator",
+            log=folder / "remediator.log",
+            cwd=REPOSITORY,
+            env=environment(settings),
+            ready=answers(f"http://{address}/-/ready"),
+            grace=20,
+        )
+        (folder / "token").write_text(TOKEN + "\n")
+        async with process:
+            yield Service(cloud, f"http://{address}", folder / "token")
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Botctl(Protocol):
+    async def __call__(self, *words: str, stdin: str = "") -> Said: ...
+
+
+def run(words: tuple[str, ...], stdin: str = "") -> Said:
+    """In this process, but for that as it is: its streams are bytes, and no terminal."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    given, sys.stdin = sys.stdin, io.StringIO(stdin)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(list(words))
+    finally:
+        sys.stdin = given
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return Said(code, *said)
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, service: Service) -> Mapping[str, str]:
+    """Where the service is, in the environment."""
+    where = {"BOTCTL_URL": service.url, "BOTCTL_TOKEN_FILE": str(service.token_file), "COLUMNS": "160"}
+    for name, value in where.items():
+        monkeypatch.setenv(name, value)
+    return where
+
+
+@pytest.fixture
+def botctl(at: Mapping[str, str]) -> Botctl:
+    async def call(*words: str, stdin: str = "") -> Said:
+        return await asyncio.to_thread(run, words, stdin)
+
+    return call
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def forge(service: Service) -> str:
+    """A bot that is there, for tests that only look at it."""
+    where = ("--url", service.url, "--token-file", str(service.token_file))
+    deploy = ("deploy", "forge", "--type", "support", "-e", "staging", "--telegram-token-file", "-")
+    said = await asyncio.to_thread(run, (*where, *deploy), "42:telegram\n")
+    assert said.code == 0, said
+    return "forge"

@@ -1,0 +1,211 @@
+"""What a terminal is given: tables, a bar, a question; and nothing that a bot could have put into them."""
+
+import asyncio
+import io
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from botctl import money, views
+from botctl.options import Duration, settings
+from botctl.progress import at as where
+from botctl.progress import step_line
+from botctl.tables import cell, clean, duration, table
+
+
+def shown(renderable: Any, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    console.print(renderable)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+EVIL = "\x1b]0;title\x07\x1b[31mred[/red][bold]b[/bold]:smile:\u202e\r\x9b2J"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        views.run(
+            {
+                "botName": EVIL,
+                "deploymentId": EVIL,
+                "status": EVIL,
+                "reason": EVIL,
+                "finishedAt": None,
+                "steps": [{"name": EVIL, "status": EVIL, "detail": EVIL}],
+                "gates": [{"gate": EVIL, "tier": EVIL, "at": EVIL, "why": EVIL, "verdict": "closed"}],
+                "warnings": [EVIL],
+            }
+        ),
+        views.story({"bot": EVIL, "state": EVIL, "story": [{"at": EVIL, "what": EVIL}], "next": [EVIL]}),
+        views.facts({"a": EVIL, "rows": [{EVIL: EVIL}], "nested": {EVIL: [EVIL]}, "diff": [{"path": EVIL}]}),
+        views.storm({"active": True, "reason": EVIL}),
+        views.audit([{"id": 1, "actor": EVIL, "detail": {EVIL: EVIL}}]),
+        step_line({"name": EVIL, "status": EVIL, "detail": EVIL}),
+        money.recommendations(
+            {
+                "recommended": [
+                    {
+                        "bot": EVIL,
+                        "current": EVIL,
+                        "target": EVIL,
+                        "monthlySavingUsd": None,
+                        "evidence": {EVIL: EVIL},
+                        "risk": EVIL,
+                        "command": EVIL,
+                    }
+                ]
+            }
+        ),
+    ],
+)
+def test_nothing_that_is_shown_steers_the_terminal_or_is_taken_for_markup(made: Any) -> None:
+    text = shown(made, 400)
+    assert not set(text) & set("\x1b\x07\x9b\r\u202e")
+    assert "[bold]b[/bold]" in text
+
+
+def test_what_is_under_way_is_said_in_a_few_words() -> None:
+    steps = [
+        {"name": "image", "status": "done", "startedAt": "2026-11-22T10:00:00Z", "finishedAt": "x"},
+        {"name": "healthy", "status": "running", "startedAt": "2026-11-22T10:00:01Z", "finishedAt": None},
+    ]
+    view = {"botName": "forge", "status": "running", "steps": steps, "estimatedSeconds": 95.0}
+    assert where(view) == "forge: healthy, about 1m 35s left"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (True, "yes"),
+        (0.01234567, "0.01235"),
+        (1234.5, "1,234.50"),
+        (3.0, "3"),
+        (["a", None], "a, -"),
+        ({"a": 1}, "a=1"),
+        ("2026-11-22T10:00:00.123Z", "2026-11-22 10:00:00Z"),
+    ],
+)
+def test_a_value_as_a_person_reads_it(value: object, text: str) -> None:
+    assert cell(value).plain == text
+
+
+def test_a_column_that_says_nothing_is_left_out_and_an_empty_table_says_what_is_missing() -> None:
+    columns = (("bot", "bot"), ("tier", "tier"))
+    assert "tier" not in shown(table(columns, [{"bot": "forge", "tier": ""}], empty=""))
+    assert shown(table(columns, [], empty="no bots yet")) == "no bots yet\n"
+
+
+def test_an_unknown_price_is_never_shown_as_nothing() -> None:
+    assert money.usd(None) == "unknown"
+    assert money.usd(0.0) == "$0.00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.34, "0.3s"), (59.94, "59.9s"), (95, "1m 35s"), (7260, "2h 01m")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("2d", 172800)])
+def test_durations_as_they_are_typed(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+def test_settings_are_nested_by_their_dots_and_are_json_where_they_look_like_it() -> None:
+    pairs = ("probe.port=1234", "model=a/b=c", "probe.x=null", 'list=["a"]', "heartbeat=30m")
+    assert settings(pairs) == {
+        "probe": {"port": 1234, "x": None},
+        "model": "a/b=c",
+        "list": ["a"],
+        "heartbeat": "30m",
+    }
+
+
+def test_cleaning_keeps_lines_and_letters() -> None:
+    assert clean("größer\n→ ok\t1") == "größer\n→ ok\t1"
+
+
+# a real terminal
+
+
+class Terminal:
+    """botctl at a pseudo-terminal of its own: what it shows, what is typed."""
+
+    def __init__(self, at: Mapping[str, str], *words: str) -> None:
+        self._master, slave = pty.openpty()
+        self.shown = b""
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
+            env={**os.environ, **at, "TERM": "xterm-256color", "LINES": "40"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+
+    def until(self, text: bytes) -> None:
+        """Read until it shows that."""
+        while text not in self.shown and self._read():
+            pass
+        assert text in self.shown, self.shown
+
+    def _read(self) -> bool:
+        """Whether there may be more to come."""
+        if not select.select([self._master], [], [], 60)[0]:
+            return False
+        try:
+            self.shown += os.read(self._master, 4096)
+        except OSError:  # it has ended
+            return False
+        return True
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        try:
+            return self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._master)
+
+
+async def test_a_person_is_asked_for_the_token_and_sees_a_bar(at: Mapping[str, str]) -> None:
+    def session() -> tuple[int, bytes]:
+        terminal = Terminal(at, "deploy", "pty", "--type", "support", "-e", "staging")
+        terminal.until(b"Telegram token: ")
+        terminal.type("42:typed-secret\n")
+        terminal.until(b"\xe2\x94\x81")  # of the bar
+        return terminal.end(), terminal.shown
+
+    code, seen = await asyncio.to_thread(session)
+    assert (code, b"typed-secret" in seen) == (0, False)
+    assert b"registered" in seen
+    assert b"deployed" in seen
+
+
+async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str) -> None:
+    def session(answer: str) -> tuple[int, bytes]:
+        terminal = Terminal(at, "retire", forge)
+        terminal.until(b"[y/N]")
+        terminal.type(answer)
+        return terminal.end(), terminal.shown
+
+    code, seen = await asyncio.to_thread(session, "n\n")
+    assert (code, b"left as it is" in seen) == (1, True)
+    code, seen = await asyncio.to_thread(session, "\x03")
+    assert (code, b"interrupted" in seen) == (130, True)
