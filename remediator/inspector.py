@@ -83,7 +83,10 @@ class Inspector:
                 if not isinstance(outcome, AwsError) and _same(bot, still.get(bot.name)):
                     kept[bot.name] = shown(outcome, before.get(bot.name, []), tx.now)
             found = {name: differences for name, differences in kept.items() if differences}
-            await tx.set_fact(FACT, {"at": tx.now, "problem": "; ".join(sorted(problems)), "bots": found})
+            instances = {bot.name: real[bot.instance_id] for bot, _ in looks if bot.instance_id in real}
+            launched = {name: instance.launched_at for name, instance in instances.items()}
+            told = {"problem": "; ".join(sorted(problems)), "bots": found, "launched": launched}
+            await tx.set_fact(FACT, {"at": tx.now, **told})
 
     async def inspect(self, bot: Bot, real: Shape | None = None) -> list[Difference]:
         """What of this bot differs now. Raises AwsError."""
@@ -124,9 +127,9 @@ class Inspector:
 
 
 async def seen(tx: Transaction) -> dict[str, Any]:
-    """{"at": Unix seconds of the last look, or None; "problem"; "bots": Found}."""
-    kept: dict[str, Any] = await tx.fact(FACT) or {"at": None, "problem": "", "bots": {}}
-    return kept
+    """{"at": when it last looked, or None; "problem"; "bots": Found; "launched": bot → when}. Unix time."""
+    nothing: dict[str, Any] = {"at": None, "problem": "", "bots": {}, "launched": {}}
+    return nothing | (await tx.fact(FACT) or {})
 
 
 async def launched_by(tx: Transaction, bot: Bot) -> Mapping[str, Any] | None:
