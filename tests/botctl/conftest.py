@@ -4,6 +4,10 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import pty
+import select
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -106,3 +110,48 @@ async def forge(service: Service) -> str:
     said = await asyncio.to_thread(run, (*where, *deploy), "42:telegram\n")
     assert said.code == 0, said
     return "forge"
+
+
+class Terminal:
+    """botctl at a pseudo-terminal of its own: what it shows, what is typed."""
+
+    def __init__(self, at: Mapping[str, str], *words: str) -> None:
+        self._master, slave = pty.openpty()
+        self.shown = b""
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
+            env={**os.environ, **at, "TERM": "xterm-256color", "LINES": "40"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+
+    def until(self, text: bytes) -> None:
+        """Read until it shows that."""
+        while text not in self.shown and self._read():
+            pass
+        assert text in self.shown, self.shown
+
+    def _read(self) -> bool:
+        """Whether there may be more to come."""
+        if not select.select([self._master], [], [], 60)[0]:
+            return False
+        try:
+            self.shown += os.read(self._master, 4096)
+        except OSError:  # it has ended
+            return False
+        return True
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        try:
+            return self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._master)

@@ -15,7 +15,7 @@ import pytest
 from botctl.__main__ import botctl as group
 from botctl.errors import Exit
 from sandbox.waiting import wait_until
-from tests.botctl.conftest import Botctl, Said, Service
+from tests.botctl.conftest import Botctl, Said, Service, Terminal
 from tests.remediator.conftest import REPOSITORY, TOKEN, firing, read_rows, webhook
 
 DEPLOY = ("--type", "support", "-e", "staging", "--telegram-token-file", "-")
@@ -378,9 +378,36 @@ async def test_a_shell_completes_the_names_of_bots(at: Mapping[str, str], forge:
     assert "plain,forge" in (await completed("botctl explain fo")).out
     assert "plain,explain" in (await completed("botctl ex")).out
     away = await completed("botctl explain fo", BOTCTL_URL="http://127.0.0.1:9")
-    assert (away.out, away.err) == ("", "")
+    assert (away.out.strip(), away.err) == ("", "")
     for shell in ("bash", "zsh", "fish"):
         assert "_BOTCTL_COMPLETE" in (await process(at, "completion", shell)).out
+
+
+async def test_a_person_is_asked_for_the_token_and_sees_a_bar(at: Mapping[str, str]) -> None:
+    def session() -> tuple[int, bytes]:
+        terminal = Terminal(at, "deploy", "pty", "--type", "support", "-e", "staging")
+        terminal.until(b"Telegram token: ")
+        terminal.type("42:typed-secret\n")
+        terminal.until(b"\xe2\x94\x81")  # of the bar
+        return terminal.end(), terminal.shown
+
+    code, seen = await asyncio.to_thread(session)
+    assert (code, b"typed-secret" in seen) == (0, False)
+    assert b"registered" in seen
+    assert b"deployed" in seen
+
+
+async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str) -> None:
+    def session(answer: str) -> tuple[int, bytes]:
+        terminal = Terminal(at, "retire", forge)
+        terminal.until(b"[y/N]")
+        terminal.type(answer)
+        return terminal.end(), terminal.shown
+
+    code, seen = await asyncio.to_thread(session, "n\n")
+    assert (code, b"left as it is" in seen) == (1, True)
+    code, seen = await asyncio.to_thread(session, "\x03")
+    assert (code, b"interrupted" in seen) == (130, True)
 
 
 def commands(of: Any = group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

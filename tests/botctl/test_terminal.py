@@ -1,13 +1,6 @@
-"""What a terminal is given: tables, a bar, a question; and nothing that a bot could have put into them."""
+"""What people are shown: cells and tables, and nothing that a bot could have put into them."""
 
-import asyncio
 import io
-import os
-import pty
-import select
-import subprocess
-import sys
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -134,78 +127,3 @@ def test_settings_are_nested_by_their_dots_and_are_json_where_they_look_like_it(
 
 def test_cleaning_keeps_lines_and_letters() -> None:
     assert clean("größer\n→ ok\t1") == "größer\n→ ok\t1"
-
-
-# a real terminal
-
-
-class Terminal:
-    """botctl at a pseudo-terminal of its own: what it shows, what is typed."""
-
-    def __init__(self, at: Mapping[str, str], *words: str) -> None:
-        self._master, slave = pty.openpty()
-        self.shown = b""
-        self._process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
-            env={**os.environ, **at, "TERM": "xterm-256color", "LINES": "40"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        )
-        os.close(slave)
-
-    def until(self, text: bytes) -> None:
-        """Read until it shows that."""
-        while text not in self.shown and self._read():
-            pass
-        assert text in self.shown, self.shown
-
-    def _read(self) -> bool:
-        """Whether there may be more to come."""
-        if not select.select([self._master], [], [], 60)[0]:
-            return False
-        try:
-            self.shown += os.read(self._master, 4096)
-        except OSError:  # it has ended
-            return False
-        return True
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        try:
-            return self._process.wait(10)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            os.close(self._master)
-
-
-async def test_a_person_is_asked_for_the_token_and_sees_a_bar(at: Mapping[str, str]) -> None:
-    def session() -> tuple[int, bytes]:
-        terminal = Terminal(at, "deploy", "pty", "--type", "support", "-e", "staging")
-        terminal.until(b"Telegram token: ")
-        terminal.type("42:typed-secret\n")
-        terminal.until(b"\xe2\x94\x81")  # of the bar
-        return terminal.end(), terminal.shown
-
-    code, seen = await asyncio.to_thread(session)
-    assert (code, b"typed-secret" in seen) == (0, False)
-    assert b"registered" in seen
-    assert b"deployed" in seen
-
-
-async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str) -> None:
-    def session(answer: str) -> tuple[int, bytes]:
-        terminal = Terminal(at, "retire", forge)
-        terminal.until(b"[y/N]")
-        terminal.type(answer)
-        return terminal.end(), terminal.shown
-
-    code, seen = await asyncio.to_thread(session, "n\n")
-    assert (code, b"left as it is" in seen) == (1, True)
-    code, seen = await asyncio.to_thread(session, "\x03")
-    assert (code, b"interrupted" in seen) == (130, True)
