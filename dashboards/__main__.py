@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from dashboards import bot, budget, fleet, recoveries, watchers
+from dashboards import bot, budget, changes, cost, fleet, recoveries, watchers
 from dashboards.adapter import render
 from dashboards.house import Json
 
@@ -15,6 +15,8 @@ DASHBOARDS: Final[Mapping[str, Callable[[], Json]]] = {
     "fleet.json": fleet.build,
     "bot.json": bot.build,
     "recoveries.json": recoveries.build,
+    "changes.json": changes.build,
+    "cost.json": cost.build,
     "watchers.json": watchers.build,
 }
 GENERATED: Final = Path("dashboards", "generated")

@@ -242,6 +242,15 @@ TELLS = Row(
             8,
             8,
         ),
+        states(
+            "Drift",
+            "What is otherwise than declared. POST /bots/BOT/reconcile plans the way back.",
+            [Query(queries.ONE_DRIFT, legend="{{field}}")],
+            "as declared",
+            words((1, "differs", ORANGE)),
+            24,
+            4,
+        ),
     ],
 )
 

@@ -1,6 +1,6 @@
 """The fleet: how all bots are, which are ill and why, and what is being done about it."""
 
-from dashboards import queries
+from dashboards import queries, queries_cost
 from dashboards.adapter import dashboard
 from dashboards.budget import OBJECTIVE, PERIOD
 from dashboards.house import (
@@ -73,7 +73,7 @@ NOW = Row(
             queries.RECOVERED_TODAY,
             steps((GREEN, None)),
             no_value="no remediator",
-            width=6,
+            width=4,
         ),
         counter(
             "Availability",
@@ -82,7 +82,15 @@ NOW = Row(
             AVAILABILITY_STEPS,
             unit="percentunit",
             no_value="no bot is probed",
-            width=6,
+            width=4,
+        ),
+        counter(
+            "Cost a day",
+            "Instances, volumes, addresses and models, at today's rate. Unknown prices are not in it.",
+            queries_cost.DAILY,
+            steps((BLUE, None)),
+            unit="currencyUSD",
+            no_value="no price is known",
         ),
         Spec(
             kind="stat",
@@ -116,6 +124,7 @@ URGENT = Row(
                 ("Reason", queries.REASONS, "reason"),
                 ("Running", queries.TIERS_RUNNING, "tier"),
                 ("Version", queries.VERSIONS, "version"),
+                ("Cost an hour", queries_cost.BOT_HOURLY, None),
             ],
             "no bot is probed",
             sort_by="Urgency",
@@ -131,6 +140,7 @@ URGENT = Row(
                     for name in ("Score", "Predicted in 1 h")
                 ),
                 named("p95 of 1 h", ("unit", "s")),
+                named("Cost an hour", ("unit", "currencyUSD"), ("decimals", 4)),
                 named("template", ("displayName", "Template")),
             ],
         ),

@@ -9,6 +9,8 @@ FLEET = "bot-fleet"
 BOT = "bot-detail"
 RECOVERIES = "bot-recoveries"
 WATCHERS = "bot-watchers"
+CHANGES = "bot-changes"
+COST = "bot-cost"
 AVAILABILITY_STEPS = steps((RED, None), (ORANGE, 0.95), (YELLOW, 0.99), (GREEN, 0.999))
 
 

@@ -48,13 +48,14 @@ from remediator.metrics import (
     ATTEMPTS,
     BLOCKED,
     BLOCKED_TOTAL,
-    DURATION,
+    DRIFT,
     FLEET_LIMIT,
     FLEET_RATIO,
     NOTIFICATIONS,
     QUARANTINED,
     RUNS,
     STORM,
+    TIME_TO_RECOVER,
 )
 
 INTERVAL: Final = "$__rate_interval"
@@ -208,6 +209,9 @@ ONE_VERSIONS: Final = f"max by (version) ({BOT_INFO}{{{ONE}}})"
 ONE_CONFIGS: Final = f"max by (config_sha) ({BOT_CONFIG_INFO}{{{ONE}}})"
 
 
+ONE_DRIFT: Final = f"max by (field) ({DRIFT.name}{{{ONE}}})"
+
+
 def one_latency_quantile(quantile: float, window: str) -> str:
     series = f'{BOT_PROBE_DURATION_SECONDS}{{endpoint="health",{ONE}}}'
     return f"max by (bot) (quantile_over_time({quantile}, {series}[{window}]))"
@@ -222,7 +226,8 @@ def runs(kind: str, outcome: str) -> str:
 
 
 def time_to_recover(quantile: float) -> str:
-    buckets = f'sum by (le) (increase({DURATION.name}_bucket{{kind="recover"}}[{SHOWN}]))'
+    """From the fault to health."""
+    buckets = f"sum by (le) (increase({TIME_TO_RECOVER.name}_bucket[{SHOWN}]))"
     return f"histogram_quantile({quantile}, {buckets})"
 
 
@@ -230,7 +235,7 @@ TIER_SUCCESS: Final = (
     f'sum by (tier) (increase({ATTEMPTS.name}{{outcome="cured"}}[{SHOWN}]))'
     f" / (sum by (tier) (increase({ATTEMPTS.name}[{SHOWN}])) > 0)"
 )
-RUN_SECONDS: Final = f'sum by (le) (increase({DURATION.name}_bucket{{kind="recover"}}[{INTERVAL}]))'
+RECOVERY_SECONDS: Final = f"sum by (le) (increase({TIME_TO_RECOVER.name}_bucket[{INTERVAL}]))"
 DEPLOYED: Final = f'sum by (outcome) (increase({RUNS.name}{{kind="deploy"}}[{INTERVAL}])) > 0'
 RUNNING_BY_TIER: Final = f"sum by (kind, tier) ({ACTIVE.name})"
 GATES: Final = f"sum by (reason) (increase({BLOCKED_TOTAL.name}[{INTERVAL}])) > 0"

@@ -108,21 +108,21 @@ OUTCOME = Row(
         Spec(
             kind="stat",
             title="Time to recover",
-            description="From the start of a recovery to its end: half of them, and nineteen in twenty, "
-            "took no longer.",
+            description="From the fault, as the oldest alert dates it, to proven health: half of them, and "
+            "nineteen in twenty, took no longer.",
             queries=[
                 Query(queries.time_to_recover(q), legend=f"p{q * 100:g}", instant=True) for q in (0.5, 0.95)
             ],
             unit="s",
             width=6,
-            no_value="no recovery ended",
+            no_value="no bot was recovered",
             options={"textMode": "value_and_name", "colorMode": "value"},
         ),
         Spec(
             kind="heatmap",
             title="Distribution of time to recover",
-            description="How many recoveries took how long, from the start of the run to its end.",
-            queries=[Query(queries.RUN_SECONDS, legend="{{le}}", format="heatmap")],
+            description="How many recoveries took how long, from the start of the oldest alert to health.",
+            queries=[Query(queries.RECOVERY_SECONDS, legend="{{le}}", format="heatmap")],
             unit="short",
             width=12,
             no_value="no recovery ended",

@@ -295,6 +295,11 @@ class _State(Collector):
         if self.drift["at"] is not None:
             looked.add_metric([], self.drift["at"])
         yield looked
+        launched = metrics.family(metrics.LAUNCHED, [])
+        for bot in self.bots:
+            if bot.name in self.drift["launched"]:
+                launched.add_metric([bot.name], self.drift["launched"][bot.name])
+        yield launched
         quarantined = [(bot.name,) for bot in self.bots if bot.quarantined_at is not None]
         yield metrics.family(metrics.QUARANTINED, quarantined)
         managed = metrics.family(metrics.MANAGED, [])

@@ -199,6 +199,9 @@ class Engine:
             if text:
                 await tx.notify(run.id, text)
             waiting = await tx.queue(self.nudged)
+            ill_since = min((one.starts_at for one in await tx.alerts_of(run.id)), default=None)
+        if outcome == "recovered" and ill_since is not None:
+            self.metrics.time_to_recover.observe(max(0, now - ill_since))
         self.metrics.runs.labels(run.kind, outcome).inc()
         self.metrics.duration.labels(run.kind).observe(now - run.created_at)
         if run.kind != "recover":

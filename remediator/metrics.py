@@ -56,6 +56,11 @@ ATTEMPTS = Series(
 DURATION = Series(
     "bot_remediation_duration_seconds", "histogram", "From the start of a run to its end.", ("kind",)
 )
+TIME_TO_RECOVER = Series(
+    "bot_remediation_time_to_recover_seconds",
+    "histogram",
+    "From the start of a recovered bot's oldest alert to its proven health. Manual recoveries are not in it.",
+)
 ACTIVE = Series(
     "bot_remediation_active",
     "gauge",
@@ -188,6 +193,12 @@ DRIFT_LOOKED = Series(
     "bot_config_drift_last_look_timestamp_seconds", "gauge", "When the observer of drift last saw the fleet."
 )
 
+LAUNCHED = Series(
+    "bot_instance_launch_timestamp_seconds",
+    "gauge",
+    "When the bot's instance was launched or last started, as the observer of drift saw it.",
+    ("bot",),
+)
 LAUNCH_ERRORS = Series(
     "bot_launch_errors_total", "counter", "Launches that EC2 did not carry out, by why.", ("kind",)
 )
@@ -212,6 +223,7 @@ SERIES: Final = (
     RUNS,
     ATTEMPTS,
     DURATION,
+    TIME_TO_RECOVER,
     ACTIVE,
     BLOCKED,
     BLOCKED_TOTAL,
@@ -235,6 +247,7 @@ SERIES: Final = (
     ROLLBACKS,
     DRIFT,
     DRIFT_LOOKED,
+    LAUNCHED,
     LAUNCH_ERRORS,
     ORPHANS,
     *COST_SERIES,
@@ -294,6 +307,9 @@ class Metrics:
         self.attempts = _counter(ATTEMPTS, registry)
         self.duration = Histogram(
             DURATION.name, DURATION.help, DURATION.labels, buckets=DURATION_BUCKETS, registry=registry
+        )
+        self.time_to_recover = Histogram(
+            TIME_TO_RECOVER.name, TIME_TO_RECOVER.help, buckets=DURATION_BUCKETS, registry=registry
         )
         self.deployment_duration = Histogram(
             DEPLOYMENT_DURATION.name,

@@ -91,6 +91,8 @@ def test_uids_are_stable_and_unique() -> None:
         "fleet.json": "bot-fleet",
         "bot.json": "bot-detail",
         "recoveries.json": "bot-recoveries",
+        "changes.json": "bot-changes",
+        "cost.json": "bot-cost",
         "watchers.json": "bot-watchers",
     }
 

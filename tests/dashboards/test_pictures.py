@@ -47,7 +47,7 @@ def test_each_dashboard_is_drawn_whole_in_both_themes(
     drawn = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert drawn == [
         f"{name}-{theme}.png"
-        for name in ("bot", "fleet", "recoveries", "watchers")
+        for name in ("bot", "changes", "cost", "fleet", "recoveries", "watchers")
         for theme in ("dark", "light")
     ]
     asked = browser.read_text().splitlines()
