@@ -5,6 +5,7 @@ The judge is the sandbox's own log of effects, which no remediator can write to.
 
 import asyncio
 import contextlib
+import re
 import resource
 import sqlite3
 import time
@@ -40,7 +41,13 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 KINDS: Final[Sequence[FaultKind]] = ("die", "error", "hang")
 CURES: Final[Sequence[CuredBy]] = ("restart", "restart", "reboot", "redeploy")
-EFFECT_OF: Final = {"restart": "restart", "reboot": "reboot", "launch": "run", "retired": "terminate"}
+EFFECT_OF: Final = {
+    "restart": "restart",
+    "reboot": "reboot",
+    "launch": "run",
+    "retired": "terminate",
+    "clean up": "terminate",
+}
 """A step of a run → what it does in the cloud, once."""
 
 
@@ -181,8 +188,16 @@ async def _make_ill(arena: Arena, random: Random, bots: Sequence[str], until: fl
             bot = random.choice(bots)
             with contextlib.suppress(CloudError):  # its instance is being replaced
                 await arena.cloud.fault(bot, random.choice(KINDS), cured_by=random.choice(CURES))
+            tasks.create_task(_clear(arena, bot))
             tasks.create_task(_alert(arena, bot, random.sample(arena.replicas, len(arena.replicas))))
             await asyncio.sleep(random.uniform(0.2, 1.5))
+
+
+async def _clear(arena: Arena, bot: str) -> None:
+    """A person gives a bot back to the machine that could not cure it; on a busy computer there are some."""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        patience = aiohttp.ClientTimeout(total=3)
+        await arena.replicas[0].api.call("DELETE", f"/bots/{bot}/quarantine", timeout=patience)
 
 
 async def _alert(arena: Arena, bot: str, replicas: Sequence[Replica]) -> None:
@@ -216,7 +231,8 @@ async def _judge(arena: Arena) -> None:
     report = arena.report
     unended = await arena.rows("select id, bot, status, reason from runs where finished_at is null")
     report.unended = [" ".join(row) for row in unended]
-    report.lost = [name for (name,) in await arena.rows("select bot from alerts where run_id is null")]
+    lost = "select bot, ignored from alerts where run_id is null and ignored <> 'quarantined'"
+    report.lost = [" ".join(row) for row in await arena.rows(lost)]
     rows = await arena.rows("select status, fence from runs where kind = 'recover'")
     report.runs, report.taken_over = len(rows), sum(fence > 1 for _, fence in rows)
     report.outcomes = dict(Counter(status for status, _ in rows))
@@ -233,7 +249,8 @@ async def _judge(arena: Arena) -> None:
 
 def doubled(effects: Sequence[tuple[str, str]], steps: Sequence[tuple[str, str]]) -> list[str]:
     """Effects beyond the intents that account for them; both as (bot, name)."""
-    meant = Counter((bot, EFFECT_OF[name]) for bot, name in steps if name in EFFECT_OF)
+    named = [(bot, re.sub(r"-\d+$", "", name)) for bot, name in steps]  # launch-2, in another zone
+    meant = Counter((bot, EFFECT_OF[name]) for bot, name in named if name in EFFECT_OF)
     return [
         f"{bot}: {action} {count} times, meant {meant[bot, action]}"
         for (bot, action), count in sorted(Counter(effects).items())
