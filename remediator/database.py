@@ -109,7 +109,11 @@ def _backend(url: URL, clock: Callable[[], float], *, serving: bool) -> Backend:
     def dumps(value: object) -> str:
         return orjson.dumps(value).decode()
 
-    json = {"json_serializer": dumps, "json_deserializer": orjson.loads}
+    def loads(value: str | bytes | float) -> object:
+        # SQLite gives the columns of type JSON a numeric affinity: a document that is a number comes back as one.
+        return orjson.loads(value) if isinstance(value, str | bytes) else value
+
+    json = {"json_serializer": dumps, "json_deserializer": loads}
     if url.get_backend_name() == "sqlite":
         return Sqlite(url, clock, json, serving=serving)
     from remediator.postgresql import Postgresql  # 8 MB that SQLite need not have

@@ -73,6 +73,15 @@ async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
         assert connection.execute("select count(*) from audit").fetchone() == (2,)
 
 
+@pytest.mark.parametrize("value", [1795364090.25, 7, 0, True, None, "7", "né", [1.5], {"at": 7}])
+async def test_a_fact_is_read_as_it_was_written(store: Store, value: object) -> None:
+    async with store.write() as tx:
+        await tx.set_fact("one", {"other": value})
+        await tx.set_fact("one", value)
+    async with store.read() as tx:
+        assert await tx.fact("one") == value
+
+
 async def test_every_connection_is_durable(tmp_path: Path) -> None:
     """WAL, synchronous=FULL (2), foreign keys on; as SQLite itself says, on several connections at once."""
     database = await Database.open(url(tmp_path / "s.db"))
