@@ -11,6 +11,7 @@ import structlog
 from remediator import ladder
 from remediator.actions import ACTIONS, Action, Hands
 from remediator.gates import (
+    LONGEST_ROUND,
     Effect,
     Fleet,
     Limits,
@@ -31,7 +32,7 @@ from remediator.model import Bot, Ended, Hold, Run, Step, Tier
 from remediator.modes import mode_for
 from remediator.prober import Look
 from remediator.settings import Settings
-from remediator.sight import Sight
+from remediator.sight import Sight, blind_replicas
 from remediator.store import Store
 from remediator.transaction import Transaction
 from remediator.words import approval_wanted, blindness
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 DAY: Final = 86400.0
 LOOKS_AT_ONCE: Final = 100  # by runs at their gates; each may take as long as a probe
 TURNS_AT_ONCE: Final = 4  # of them in the store
+LOOKS_OF_SILENCE: Final = 3  # that a replica may miss until what it could not see counts no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +279,19 @@ class Recovery:
         return self.storm
 
     async def _tell_of_blindness(self, tx: Transaction, blind: str) -> None:
-        """One message when we stop to see, one when we see again, however many runs wait meanwhile."""
-        told = await tx.fact("blind") or ""
-        if bool(told) != bool(blind):
-            await tx.set_fact("blind", blind)
-            await tx.notify("", blindness(blind))
-            await tx.audit("sight.lost" if blind else "sight.back", why=blind or told)
+        """One message when a replica stops to see, one when all see again, however many runs wait."""
+        told = await tx.fact("blind")
+        before = told if isinstance(told, dict) else {}
+        patience = LOOKS_OF_SILENCE * LONGEST_ROUND * self.settings.gate_interval
+        replica = "" if self.store.alone else self.store.replica  # the one before it was this one too
+        after = blind_replicas(before, replica, blind, tx.now, patience)
+        if after == before:
+            return
+        await tx.set_fact("blind", after)
+        if bool(after) != bool(before):
+            why = next(iter((after or before).values()))["why"]
+            await tx.notify("", blindness(why if after else ""))
+            await tx.audit("sight.lost" if after else "sight.back", why=why)
 
     async def watch_storm(self) -> None:
         """While a storm is on, look again, so that its end is seen though no run asks."""

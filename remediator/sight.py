@@ -69,6 +69,22 @@ class Sight:
         return ""
 
 
+def blind_replicas(
+    told: Mapping[str, Mapping[str, Any]], replica: str, why: str, now: float, patience: float
+) -> dict[str, dict[str, Any]]:
+    """Who cannot see, after this replica's look: replica → why and when it last said so.
+
+    Each speaks for itself, so that one which sees does not contradict another which does not. One that has
+    been silent for `patience` seconds has died, or has no more runs that wait.
+    """
+    others = {name: dict(one) for name, one in told.items() if name != replica and now - one["at"] < patience}
+    if not why:
+        return others
+    before = told.get(replica)
+    fresh = before is not None and before["why"] == why and now - before["at"] < patience / 2
+    return others | {replica: dict(before) if before is not None and fresh else {"why": why, "at": now}}
+
+
 async def _blindness(prometheus: Prometheus) -> str:
     """Our eyes are the exporter, as Prometheus sees it."""
     try:

@@ -126,12 +126,13 @@ class Oracle:
             self.violated(f"{what} nobody looked")
             return
         fleet = seen.fleet
-        most = max(
-            settings.fleet_min_unhealthy, math.floor(settings.fleet_max_unhealthy_ratio * fleet.probed + 1e-9)
-        )
+        quarantined = sum(one.ill and one.quarantined for one in fleet.seen)
+        ill = sum(one.ill for one in fleet.seen) - quarantined
         self._must(not seen.look.healthy, f"{what} it was healthy")
         self._must(not seen.blind, f"{what} blind: {seen.blind}")
-        self._must(fleet.unhealthy <= most, f"{what} {fleet.unhealthy} of {fleet.probed} were ill")
+        left = len(fleet.seen) - quarantined
+        self._must(ill <= self._most(left), f"{what} {ill} of {left} were ill")
+        self._must(quarantined <= self._most(len(fleet.seen)), f"{what} {quarantined} were in quarantine")
         storm = tables.facts.get("storm") or {}
         self._must(not storm.get("active"), f"{what} there was a storm")
         held = [one.reason for one in tables.holds.values() if one.covers(bot, now)]
@@ -157,6 +158,11 @@ class Oracle:
         if mode == "approve":
             asked = tables.approvals.get((run.id, tier))
             self._must(asked is not None and asked.decision == "yes", f"{what} nobody had approved")
+
+    def _most(self, bots: int) -> int:
+        """Ill bots that a fleet of so many may have."""
+        share = math.floor(self.settings.fleet_max_unhealthy_ratio * bots + 1e-9)
+        return max(self.settings.fleet_min_unhealthy, share)
 
     def _rate(self, now: float) -> None:
         burst, refill = self.settings.actions_burst, self.settings.actions_refill

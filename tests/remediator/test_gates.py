@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remediator.gates import (
+    LONGEST_ROUND,
     Effect,
     Fleet,
     Limits,
@@ -16,6 +17,7 @@ from remediator.gates import (
     decisive,
     judge,
     over_limit,
+    rounds,
     tokens,
     weather,
 )
@@ -46,6 +48,12 @@ def fleet(probed: int, ill: int, total: int | None = None) -> Fleet:
     """`ill` of `probed`, no two alike, so that nothing is shared."""
     seen = tuple(Seen(f"template-{n}", f"environment-{n}", f"zone-{n}", n < ill) for n in range(probed))
     return Fleet(probed if total is None else total, seen)
+
+
+def with_quarantined(seen: Fleet, count: int) -> Fleet:
+    """The first `count` of them are in quarantine."""
+    changed = [replace(one, quarantined=n < count) for n, one in enumerate(seen.seen)]
+    return Fleet(seen.total, tuple(changed))
 
 
 def others(count: int, **changes: Any) -> list[Bot]:
@@ -287,3 +295,32 @@ def test_a_wrong_mode_is_named(text: str) -> None:
 def test_a_mode_is_parsed_into_its_parts() -> None:
     assert parse_rule("staging:redeploy=approve") == Rule("staging", "redeploy", "approve")
     assert parse_rule("*=shadow") == Rule("", "", "shadow")
+
+
+def test_a_fleet_of_three_heals_one_though_another_is_in_quarantine() -> None:
+    two_ill = fleet(3, 2)
+    assert stopped_by(replace(ILL, fleet=two_ill)) == ("fleet", Effect.hold)
+    aside = with_quarantined(two_ill, 1)
+    assert (aside.unhealthy, aside.judged, aside.ratio) == (1, 2, 0.5)
+    assert stopped_by(replace(ILL, fleet=aside)) is None
+
+
+@pytest.mark.parametrize(("probed", "quarantined", "shut"), [(3, 2, True), (20, 6, False), (20, 7, True)])
+def test_more_of_the_fleet_in_quarantine_than_may_be_ill_shuts_the_gate(
+    probed: int, quarantined: int, shut: bool
+) -> None:
+    """One after the other they were given up: the cause is likely shared, and the next would follow."""
+    seen = with_quarantined(fleet(probed, quarantined + 1), quarantined)
+    assert stopped_by(replace(ILL, fleet=seen)) == (("fleet", Effect.hold) if shut else None)
+
+
+def test_a_bot_that_is_well_again_is_counted_whether_in_quarantine_or_not() -> None:
+    well = with_quarantined(fleet(4, 0), 2)
+    assert (well.unhealthy, well.judged, well.set_aside) == (0, 4, 0)
+
+
+def test_whoever_stands_far_back_in_the_queue_is_asked_less_often() -> None:
+    waits = [rounds(replace(ILL, ahead=ahead), LIMITS) for ahead in range(1000)]
+    assert waits[0] == 1
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_ROUND
