@@ -49,7 +49,7 @@ class Bot:
         if path == self.config.get("health_path", "/health"):
             return 200, self.health()
         if path == self.config.get("mesh_path", "/mesh") and kind != "mesh":
-            return 200, {"ok": True, "peers": []}
+            return 200, {"ok": True, "peers": [{"name": "hub", "up": True}]}
         if path == self.config.get("mesh_path", "/mesh"):
             return 500, {"ok": False, "error": "mesh lost"}
         return 404, {"ok": False, "error": "no such path"}
