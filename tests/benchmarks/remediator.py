@@ -65,12 +65,21 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @dataclass
+class Command:
+    """A restart: when it was asked for, and when its end was last asked for (Unix seconds)."""
+
+    host: str
+    sent: float
+    asked: float
+
+
+@dataclass
 class Fleet:
     """Bots on 127.1.0.0/16, one address each, and the AWS that restarts them."""
 
     port: int = 0
     ill: set[str] = field(default_factory=set)  # addresses
-    restarted: dict[str, float] = field(default_factory=dict)  # address → Unix time of SendCommand
+    commands: list[Command] = field(default_factory=list)  # every restart that was asked for
 
     def bot(self, number: int) -> Bot:
         address = ADDRESS.format(1, number // 250, number % 250 + 1)
@@ -110,9 +119,11 @@ class Fleet:
         if call == "SendCommand":
             (instance,) = json.loads(await request.text())["InstanceIds"]
             host = instance.removeprefix("i-").replace("-", ".")
-            self.restarted[host] = time.time()
+            self.commands.append(Command(host, time.time(), time.time()))
             self.ill.discard(host)
-            return web.json_response({"Command": {"CommandId": "00000000-0000-0000-0000-000000000000"}})
+            return web.json_response({"Command": {"CommandId": f"{len(self.commands):036}"}})
+        number = int(json.loads(await request.text())["CommandId"])
+        self.commands[number - 1].asked = time.time()
         return web.json_response({"Status": "Success", "ResponseCode": 0})
 
 
@@ -166,19 +177,45 @@ async def empty_route(folder: Path, seconds: float) -> tuple[float, float]:
 # the service
 
 
-async def acknowledge(service: Replica, payloads: int, size: int) -> list[float]:
-    """Milliseconds from the request to the 2xx, for payloads in which every alert is a new episode."""
+@dataclass
+class Payloads:
+    """Payloads of Alertmanager in which every alert is a new episode of a bot that is not ours."""
+
+    size: int
+    sent: int = 0
+
+    def next(self) -> str:
+        start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.sent)
+        self.sent += 1
+        at = start.isoformat()
+        return json.dumps(webhook(*(firing(f"away-{bot}", starts_at=at) for bot in range(self.size))))
+
+
+async def acknowledge(service: Replica, payloads: Payloads, count: int) -> list[float]:
+    """Milliseconds from each request to its 2xx."""
     took = []
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    for number in range(payloads):
-        at = (start + timedelta(seconds=number)).isoformat()
-        body = json.dumps(webhook(*(firing(f"away-{bot}", starts_at=at) for bot in range(size))))
+    for body in [payloads.next() for _ in range(count)]:
         began = time.perf_counter()
         headers = {"Content-Type": "application/json"}
         answer = await service.api.call("POST", "/alerts", data=body, headers=headers)
         took.append((time.perf_counter() - began) * 1000)
         assert answer.status == 200, answer
     return took
+
+
+async def sustained(service: Replica, payloads: Payloads, count: int) -> float:
+    """Alerts a second, of two senders at once, as a pair of Alertmanagers has them."""
+    bodies = [payloads.next() for _ in range(count)]
+    headers = {"Content-Type": "application/json"}
+
+    async def send() -> None:
+        while bodies:
+            answer = await service.api.call("POST", "/alerts", data=bodies.pop(), headers=headers)
+            assert answer.status == 200, answer
+
+    began = time.perf_counter()
+    await asyncio.gather(send(), send())
+    return count * payloads.size / (time.perf_counter() - began)
 
 
 async def first_action(service: Replica, fleet: Fleet, bots: Sequence[Bot]) -> list[float]:
@@ -190,18 +227,23 @@ async def first_action(service: Replica, fleet: Fleet, bots: Sequence[Bot]) -> l
         began = time.time()
         (run_id,) = await service.api.alert(firing(bot.name))
         await service.api.until_ended(f"/recover/{run_id}")
-        took.append(fleet.restarted[host] - began)
+        took.append(next(one.sent for one in fleet.commands if one.host == host) - began)
     return took
 
 
 async def drain(
-    service: Replica, fleet: Fleet, database: Path, bots: Sequence[Bot], cap: int
+    service: Replica, fleet: Fleet, database: Path, bots: Sequence[Bot], cap: int, payloads: Payloads
 ) -> dict[str, Any]:
-    """All of them ill, in one payload; how long until the last run has ended, and how many were in hand."""
+    """All of them ill, in one payload: until the last run has ended, and how payloads fare meanwhile.
+
+    That the cap is exact is counted from what AWS was asked, and from the journal.
+    """
     fleet.ill |= {bot.address.partition(":")[0] for bot in bots}
+    already = len(fleet.commands)
     began = time.perf_counter()
     ids = await service.api.alert(*(firing(bot.name) for bot in bots))
     taken = time.perf_counter() - began
+    busy = await acknowledge(service, payloads, 10)
     marks = ",".join("?" * len(ids))
 
     async def ended() -> bool:
@@ -210,25 +252,33 @@ async def drain(
 
     await wait_until(ended, 600, "every recovery ended", every=0.25)
     seconds = time.perf_counter() - began
-    spans = read_rows(
+    journaled = read_rows(
         database,
         f"select intended_at, finished_at from steps where name = 'restart' and run_id in ({marks})",
         ids,
     )
-    edges = sorted(edge for start, end in spans for edge in ((end, -1), (start, 1)))
-    level, most = 0, 0
-    for _, step in edges:
-        most = max(most, level := level + step)
+    effects = fleet.commands[already:]
     recovered = f"select count(*) from runs where status = 'recovered' and id in ({marks})"
     return {
         "drain_recoveries": len(ids),
         "drain_taken_ms": round(taken * 1000),
+        "drain_ack_1000_p99_ms": round(percentile(busy, 0.99), 1),
         "drain_s": round(seconds, 1),
         "drain_recovered": read_rows(database, recovered, ids)[0][0],
-        "drain_actions": len(spans),
-        "drain_most_at_once": most,
+        "drain_restarts": len(effects),
+        "drain_restarted_twice": len(effects) - len({one.host for one in effects}),
+        "drain_most_at_once": most_at_once(journaled),
+        "drain_most_at_once_by_aws": most_at_once([(one.sent, one.asked) for one in effects]),
         "drain_cap": cap,
     }
+
+
+def most_at_once(spans: Sequence[tuple[float, float]]) -> int:
+    edges = sorted(edge for start, end in spans for edge in ((end, -1), (start, 1)))
+    level, most = 0, 0
+    for _, step in edges:
+        most = max(most, level := level + step)
+    return most
 
 
 def cpu_seconds(pid: int) -> float:
@@ -266,7 +316,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "aws_endpoint_url": f"http://127.0.0.1:{fleet.port}",
             "max_in_flight": options.cap,
             "actions_burst": 10_000,
-            "gate_interval": 5.0,
+            "lease": 30.0,
+            "gate_interval": 15.0,
         }
         async with run_replica(folder, "remediator", url, **settings) as service:
             pid = service.process.pid
@@ -284,17 +335,18 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             result["fsyncs_per_s"] = round(fsyncs_per_s(folder, 3))
             p99, rate = await empty_route(folder, 3)
             result["empty_route_p99_ms"], result["empty_route_per_s"] = round(p99, 2), round(rate)
-            began = time.perf_counter()
-            acks = await acknowledge(service, options.payloads, 1000)
+            payloads = Payloads(1000)
+            acks = await acknowledge(service, payloads, options.payloads)
             result["ack_1000_p99_ms"] = round(percentile(acks, 0.99), 1)
             result["ack_1000_median_ms"] = round(statistics.median(acks), 1)
-            result["alerts_per_s"] = round(options.payloads * 1000 / (time.perf_counter() - began))
+            result["alerts_per_s"] = round(await sustained(service, payloads, options.payloads))
             say(f"1,000 alerts on disk in {result['ack_1000_median_ms']} ms, p99 {result['ack_1000_p99_ms']}")
 
-            result |= await drain(service, fleet, database, bots[10:], options.cap)
+            result |= await drain(service, fleet, database, bots[10:], options.cap, payloads)
             say(f"{options.recoveries} recoveries in {result['drain_s']} s")
             await asyncio.sleep(2)
             result["rss_mb"], result["rss_peak_mb"] = memory_mb(pid, "VmRSS"), memory_mb(pid, "VmHWM")
+            result["rss_of_files_mb"] = memory_mb(pid, "RssFile")
             result["idle_cpu_after"] = round(await idle_cpu(pid, options.seconds), 4)
     return result
 

@@ -1,4 +1,4 @@
-"""People are told once that nothing can be seen, and once that all is seen again, by all replicas together."""
+"""People are told once that nothing is seen, and once that all is seen again, by all replicas together."""
 
 from typing import Any, cast
 
