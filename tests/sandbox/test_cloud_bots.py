@@ -25,7 +25,7 @@ async def test_a_bot_answers_health_and_mesh_and_404_elsewhere(fleet: Fleet) -> 
     assert health["config_sha"] == "c0ffee"
     assert 0 <= health["context_usage"] <= 1
     assert set(health["usage"]) == {"requests", "input_tokens", "output_tokens"}
-    assert await fleet.get(bot.bot, "/mesh") == (200, {"ok": True, "peers": []})
+    assert await fleet.get(bot.bot, "/mesh") == (200, {"ok": True, "peers": [{"name": "hub", "up": True}]})
     assert (await fleet.get(bot.bot, "/metrics"))[0] == 404
 
 
