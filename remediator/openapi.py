@@ -185,7 +185,7 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
 
 def _content(shape: Any) -> dict[str, Any]:
     if shape is BINARY:
-        return {"application/octet-stream": {}}
+        return {"application/octet-stream": {"schema": {}}}
     if shape is TEXT:
         return {"text/plain": {"schema": {"type": "string"}}}
     schema = TypeAdapter(shape).json_schema(by_alias=True, ref_template="#/$defs/{model}")
