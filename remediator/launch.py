@@ -152,7 +152,13 @@ class Launcher:
             return Done({"instance_id": instance_id}, f"{instance_id}, {request['InstanceType']}")
 
         async def adopt(request: Mapping[str, Any]) -> Outcome:
-            for instance in (await self._of(journal.run.id)).values():
+            try:
+                launched = await self._of(journal.run.id)
+            except AwsError as error:
+                if error.kind != "denied":
+                    raise
+                return Failed(error.told, denied=True, kind="in_doubt")
+            for instance in launched.values():
                 if instance.client_token == request["ClientToken"] and instance.state in LIVE:
                     return Done({"instance_id": instance.id}, f"{instance.id}, found by its tag")
             return await launch(request)
