@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from remediator.alerts import Alert
-from remediator.database import Database
+from remediator.database import MIGRATIONS, Database, newest_schema
 from remediator.model import Bot, Run
 from remediator.schema import metadata
 from remediator.settings import SettingsError
@@ -61,6 +62,10 @@ async def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_the_newest_schema_is_known_without_alembic() -> None:
+    assert newest_schema() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 async def test_opening_again_changes_nothing(tmp_path: Path) -> None:

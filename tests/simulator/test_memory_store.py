@@ -224,3 +224,57 @@ async def test_the_trail_is_chained(kept: Store) -> None:
         assert faults([*trail[:2], *trail[3:]], await tx.fact("audit_head")) != []
         assert len(await tx.audit_trail(bot="forge", after=None, limit=9)) == 2
         assert [one.id for one in await tx.audit_trail(bot=None, after=4, limit=9)] == [5, 6]
+
+
+async def test_many_are_found_at_once(kept: Store, clock: Clock) -> None:
+    names = ["atlas", "forge", "iris", "nobody"]
+    async with kept.write() as tx:
+        for name in ("atlas", "iris"):
+            await tx.add_bot(replace(BOT, name=name, state="deploying" if name == "iris" else "active"))
+        await tx.change_run("rec-1", finished_at=1001.0, status="recovered")
+        await tx.add_runs([replace(RUN, id="rec-2", created_at=1002.0)])
+        await tx.change_run("rec-2", finished_at=1003.0, status="unneeded")
+        await tx.add_runs(
+            [replace(RUN, id="rec-3", created_at=1004.0), replace(RUN, id="rec-4", bot="atlas")]
+        )
+        assert await tx.add_runs([]) == []
+    async with kept.read() as tx:
+        assert sorted(await tx.bots_named(names)) == ["atlas", "forge", "iris"]
+        assert await tx.bots_named([]) == {}
+        assert {bot: run.id for bot, run in (await tx.active_runs_of(names)).items()} == {
+            "forge": "rec-3",
+            "atlas": "rec-4",
+        }
+        assert {bot: run.id for bot, run in (await tx.last_recoveries(names)).items()} == {"forge": "rec-2"}
+        assert await tx.known_runs(["rec-1", "rec-4", "rec-9"]) == {"rec-1", "rec-4"}
+        total, drawn = await tx.fleet(9)
+        assert (total, [bot.name for bot in drawn]) == (2, ["atlas", "forge"])
+        total, drawn = await tx.fleet(1)
+        assert (total, len(drawn)) == (2, 1)
+
+
+async def test_the_queue_is_of_those_that_wait_for_a_place_or_a_turn_oldest_first(kept: Store) -> None:
+    waiting = [
+        ("rec-2", "atlas", 1002.0, "in_flight: 3 other bots"),
+        ("rec-3", "iris", 1001.0, "rate: one more in 3 s"),
+        ("rec-4", "nova", 1000.5, "paused: maintenance"),
+    ]
+    async with kept.write() as tx:
+        for run_id, name, at, reason in waiting:
+            await tx.add_bot(replace(BOT, name=name))
+            await tx.add_run(replace(RUN, id=run_id, bot=name, created_at=at))
+            await tx.change_run(run_id, status="blocked", reason=reason)
+    async with kept.read() as tx:
+        assert await tx.queue(9) == ["rec-3", "rec-2"]
+        assert await tx.queue(1) == ["rec-3"]
+        ahead = [await tx.ahead(replace(RUN, id=run_id, created_at=at)) for run_id, _, at, _ in waiting]
+        assert ahead == [1, 0, 0]
+
+
+async def test_an_alert_of_many_is_known_by_its_start(kept: Store) -> None:
+    async with kept.write() as tx:
+        await tx.see_alert(alert(), 300)
+    async with kept.write() as tx:
+        await tx.expect({alert().episode, ("other", 1.0), (alert().fingerprint, 2.0)})
+        assert await tx.alert(*alert().episode) is not None
+        assert await tx.alert(alert().fingerprint, 2.0) is None
