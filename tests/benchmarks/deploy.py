@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]
         "boot_seconds": options.boot_seconds,
         "launch_burst": options.launch_burst,
         "single_slowest_seconds": round(max(single), 2),
+        "single_median_seconds": round(statistics.median(single), 2),
         "at_once_seconds": round(at_once, 2),
         "ratio": round(at_once / max(single), 2),
         "service_cpu_seconds": round(used, 2),
