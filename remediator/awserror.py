@@ -110,9 +110,7 @@ class AwsError(Exception):
             case "capacity":
                 return "name more subnets (SUBNET_IDS) or zones (ZONES) and other types (INSTANCE_TYPES)"
             case "denied":
-                said = re.search(
-                    r"perform: ([a-z0-9]+:[A-Za-z]+)", str(self)
-                )
+                said = re.search(r"perform: ([a-z0-9]+:[A-Za-z]+)", str(self))
                 action = said[1] if said else f"{service}:{self.operation}"
                 return f"allow {action} to this service; iam/remediator.json is its policy"
             case "gone":
