@@ -3,6 +3,16 @@
 The service is a process of its own. Its fleet, and an AWS that answers at once, are in this one. The floors
 are what this disk gives (a 4 KiB write and fsync) and what an empty Starlette route gives. The last line is a
 JSON object.
+
+`rss_mb` misses its goal of 90: about 98 at rest, 112 after 40 payloads and 500 recoveries. 88 are there once
+all is imported: 20 of them are mapped files (the interpreter, libssl, pydantic-core), 14 SQLAlchemy, 7
+pydantic, 6 aiohttp, 5 botocore, 3 rich, which structlog loads where it is installed. The clients of EC2 and
+SSM take 9, of 32 with botocore's own loader. What a burst adds are
+20 threads of AWS calls, their connections, and the arenas that a payload of 1,000 alerts left half empty.
+
+`ack_1000_p99_ms` is processor time: 45 ms in the loop (1,000 rows of the trail hashed, decisions) and 45
+in SQLite's thread (two statements to look, two to insert 2,000 rows), plus one commit. A machine that is busy
+with other things stretches it as it stretches the empty route.
 """
 
 import argparse
