@@ -314,11 +314,12 @@ async def cpu_us(
     used = {"blackbox": await blackbox_us(folder, session, options.blackbox_bots)}
     used["wrk"] = wrk_us(2)
     used["sockets"] = sockets_us(options.blackbox_bots)
-    with exporter(folder, session, 2000, "5s", "--probe.transport", "aiohttp") as watched:
-        await watched.warm(2000)
+    over_aiohttp = ("--probe.transport", "aiohttp", "--probe.max-in-flight", "64")
+    with exporter(folder, session, 8000, "5s", *over_aiohttp) as watched:
+        await watched.warm(3000)
         seen = await watched.over(options.seconds)
         used["aiohttp"] = seen["cpu"] / seen["probes"] * 1e6
-    with exporter(folder, session, options.bots, "5s") as watched:
+    with exporter(folder, session, options.bots, "6s") as watched:
         await watched.warm(options.bots)
         flat_out = await watched.over(options.seconds)
         used["fast"] = flat_out["cpu"] / flat_out["probes"] * 1e6
