@@ -36,8 +36,7 @@ class Place:
 def places(config: Mapping[str, Any], settings: "Settings") -> list[Place]:
     """Every subnet (or zone) with the bot's own type first; then with each other type that has its memory."""
     own: str = config["instance_type"]
-    others = [*config.get("alternative_types", ()), *settings.instance_types]
-    types = [own, *(name for name in others if _as_roomy(name, own))]
+    types = [own, *(name for name in settings.instance_types if _as_roomy(name, own))]
     where = [Place("", subnet=subnet) for subnet in settings.subnet_ids]
     where = where or [Place("", zone=zone) for zone in settings.zones] or [Place("")]
     return [Place(name, one.subnet, one.zone) for name in dict.fromkeys(types) for one in where]

@@ -40,10 +40,8 @@ def test_every_zone_is_tried_with_the_own_type_before_another_type_is() -> None:
 
 
 def test_a_type_with_less_memory_never_stands_in() -> None:
-    config = {"instance_type": "t3.medium", "alternative_types": ["t3a.medium", "t3.micro", "unheard.of"]}
-    tried = places(
-        config, read_settings(instance_types="t2.small t3.large t3a.medium", subnet_ids="subnet-1")
-    )
+    settings = read_settings(instance_types="t3a.medium t2.small t3.large", subnet_ids="subnet-1")
+    tried = places({"instance_type": "t3.medium"}, settings)
     assert tried == [Place(name, subnet="subnet-1") for name in ("t3.medium", "t3a.medium", "t3.large")]
 
 
