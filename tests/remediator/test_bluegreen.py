@@ -88,7 +88,7 @@ async def test_a_redeploy_from_the_request_to_the_end_of_the_rollback_window(
 
 
 def ended_sha(dashboard: Any, bot: str) -> str:
-    return next(one["config_sha"] for one in dashboard["registry"] if one["bot"] == bot)
+    return str(next(one["config_sha"] for one in dashboard["registry"] if one["bot"] == bot))
 
 
 async def test_the_old_bot_serves_until_the_new_one_is_proved_and_is_stopped_before_it_is_active(
