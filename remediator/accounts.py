@@ -28,7 +28,6 @@ log = structlog.get_logger()
 
 ADOPTED: Final = "ado-"  # the runs that made an instance of somebody else's ours
 DAY: Final = 86400.0
-LATE: Final = 30.0  # seconds after which a scrape is in Prometheus for sure
 FURTHEST: Final = 6 * 3600.0  # of usage read at once; more is caught up in the next rounds
 COUNTED: Final = "usage_counted"  # up to when
 PATIENCE: Final = 3600.0  # seconds before a refresh that failed is tried again
@@ -139,7 +138,7 @@ class Accounts:
         async with self.store.read() as tx:
             bots = {bot.name: bot for bot in await tx.bots()}
             marks = await Ledger(tx).marks()
-            until = tx.now - LATE
+            until = tx.now
             start = await tx.fact(COUNTED)
         end = until if start is None else min(until, start + FURTHEST)
         try:

@@ -74,8 +74,9 @@ class Move:
 
 def decide(policy: Policy, group: Group, past: Past, now: float) -> tuple[Past, Move]:
     """The past as it is from now on, and the move. Who makes the move tells by `moved`."""
-    if group.storm:
-        return replace(past, short_since=None, calm_since=None), Move("", "a storm is on")
+    if group.storm or group.bots <= group.added:
+        why = "a storm is on" if group.storm else "nobody has deployed a bot of it"
+        return replace(past, short_since=None, calm_since=None), Move("", why)
     short = group.bots < policy.min or (group.bots < policy.max and group.capacity < policy.target)
     calm = group.added > 0 and (
         group.bots > policy.max

@@ -46,7 +46,13 @@ async def run_prometheus(folder: Path, openmetrics: str) -> AsyncIterator[Promet
     source, data, config = folder / "samples.om", folder / "data", folder / "prometheus.yml"
     source.write_text(openmetrics)
     config.write_text("scrape_configs: []\n")
-    argv = [find("promtool"), "tsdb", "create-blocks-from", "--max-block-duration=744h", "openmetrics"]
+    argv: list[str | Path] = [
+        find("promtool"),
+        "tsdb",
+        "create-blocks-from",
+        "--max-block-duration=744h",
+        "openmetrics",
+    ]
 
     def backfill() -> None:
         subprocess.run([*argv, source, data], check=True, capture_output=True, timeout=100)

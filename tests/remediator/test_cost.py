@@ -1,0 +1,461 @@
+"""What bots cost, as the API and the metrics have it; advice that is followed; budgets that refuse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from remediator.accounts import Accounts
+from remediator.cost import ModelSpend, Parts, estimate, surplus_vcpus
+from remediator.cost_report import open_books, samples, view
+from remediator.efficiency import Quality, by_model, cheaper_model
+from remediator.metrics import COST, COST_UNKNOWN
+from remediator.prices import PriceTable, shipped
+from sandbox.waiting import wait_until
+from tests.remediator.test_prices import everything, pricing_api
+
+if TYPE_CHECKING:
+    from tests.remediator.conftest import Api, World
+
+RunApp = Callable[..., AbstractAsyncContextManager["Api"]]
+QUICK_BOOKS: Mapping[str, Any] = {"cost_interval": 0.1, "advice_interval": 0.2}
+GIB = 2.0**30
+
+
+# pure
+
+
+def test_a_bot_costs_what_its_parts_do() -> None:
+    one = estimate(Parts("t3.micro", 10, volumes=2, addresses=1, surplus_vcpus=0.5), shipped("us-west-1"))
+    assert one.usd_per_hour == pytest.approx(
+        {"instance": 0.0124, "volume": 2 * 10 * 0.096 / 730, "address": 0.005, "burst": 0.025}
+    )
+    assert one.total == pytest.approx(sum(filter(None, one.usd_per_hour.values())))
+    assert one.unknown == {}
+    assert one.as_of == shipped("us-west-1").as_of
+
+
+def test_what_has_no_price_is_unknown_and_so_is_the_sum() -> None:
+    one = estimate(Parts("t3.micro", 10, addresses=1), PriceTable("mars-north-1"))
+    assert one.usd_per_hour == {"instance": None, "volume": None, "address": None, "burst": 0.0}
+    assert one.total is None
+    assert one.unknown["instance"] == "no price of t3.micro in mars-north-1"
+
+
+def test_an_address_of_which_nobody_knows_is_unknown_and_none_is_free() -> None:
+    prices = shipped("us-west-1")
+    assert estimate(Parts("t3.micro", 10, addresses=None), prices).usd_per_hour["address"] is None
+    assert estimate(Parts("t3.micro", 10, addresses=0), prices).usd_per_hour["address"] == 0.0
+
+
+def test_a_stopped_instance_costs_its_volume() -> None:
+    one = estimate(Parts("t3.large", 10, running=False), shipped("us-west-1"))
+    assert one.usd_per_hour["instance"] == 0
+    assert one.usd_per_hour["volume"]
+
+
+def test_surplus_credits_are_what_is_used_beyond_the_baseline() -> None:
+    assert surplus_vcpus(0.15, 2, 0.1) == pytest.approx(0.1)
+    assert surplus_vcpus(0.05, 2, 0.1) == 0
+
+
+# models
+
+
+HAIKU, SONNET = "anthropic/claude-3-5-haiku-latest", "anthropic/claude-sonnet-4-20250514"
+WELL = Quality(healthy=0.999, latency=0.3, context=0.4)
+
+
+def spend(model: str = SONNET, requests: float = 1000, usd: float = 6.0, bot: str = "a") -> ModelSpend:
+    return ModelSpend(
+        bot,
+        model,
+        "2026-11",
+        "support",
+        "production",
+        usd,
+        requests,
+        0,
+        1000 * requests,
+        200 * requests,
+        0,
+        0,
+    )
+
+
+def test_a_cheaper_model_is_suggested_where_the_template_allows_it_and_the_bot_is_well() -> None:
+    advice = cheaper_model(spend(), [HAIKU], WELL, 10, "2026-11-22")
+    assert (advice.status, advice.target) == ("recommended", HAIKU)
+    assert advice.command == f"botctl config a --set model={HAIKU} --apply"
+    # $3 and $15 a million tokens against $0.80 and $4, 100 requests a day
+    assert advice.monthly_saving == pytest.approx((0.006 - 0.0016) * 100 * 365 / 12)
+    assert cheaper_model(spend(), [], WELL, 10, "2026-11-22").target == ""
+    assert cheaper_model(spend(), [SONNET], WELL, 10, "2026-11-22").target == ""
+
+
+@pytest.mark.parametrize(
+    "quality",
+    [
+        Quality(),
+        Quality(healthy=0.9, latency=0.3),
+        Quality(healthy=0.999, latency=9),
+        Quality(healthy=0.999, latency=0.3, context=0.95),
+    ],
+)
+def test_no_cheaper_model_while_the_bots_signals_do_not_carry_it(quality: Quality) -> None:
+    assert cheaper_model(spend(), [HAIKU], quality, 10, "2026-11-22").target == ""
+
+
+def test_few_requests_and_unknown_prices_are_insufficient_data() -> None:
+    for one in (spend(requests=99), spend(model="anthropic/claude-opus-latest")):
+        assert cheaper_model(one, [HAIKU], WELL, 10, "2026-11-22").status == "insufficient data"
+
+
+def test_a_dearer_model_is_never_suggested() -> None:
+    assert cheaper_model(spend(HAIKU), [SONNET], WELL, 10, "2026-11-22").target == ""
+
+
+def test_who_follows_the_advice_on_models_is_told_nothing_new() -> None:
+    advice = cheaper_model(spend(), [HAIKU, SONNET], WELL, 10, "2026-11-22")
+    assert cheaper_model(spend(advice.target), [HAIKU, SONNET], WELL, 10, "2026-11-22").target == ""
+
+
+def test_models_are_compared_by_template_with_errors_and_latency() -> None:
+    quality = {"a": Quality(0.9, 0.5), "b": Quality(1.0, 1.5)}
+    (row,) = by_model([spend(), spend(bot="b", usd=4.0)], quality)
+    assert (row.bots, row.requests, row.usd, row.usd_per_request) == (2, 2000, 10, 0.005)
+    assert row.error_ratio == pytest.approx(0.05)
+    assert row.latency_seconds == 1.5
+
+
+# the whole of it
+
+
+@dataclass
+class Oracle:
+    """A Prometheus that knows what a test tells it: expression → bot → value."""
+
+    url: str = ""
+    instant: dict[str, dict[str, float]] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)  # requests, by bot: 1,000 tokens in, 200 out
+    broken: bool = False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        for part, values in self.instant.items():
+            if part in expression:
+                return [{"metric": {"bot": bot}, "value": [1, str(value)]} for bot, value in values.items()]
+        return []
+
+    def query_range(self, expression: str, end: float) -> list[dict[str, Any]]:
+        each = {"requests": 1, "input": 1000, "output": 200}
+        factor = next(factor for name, factor in each.items() if f"usage_{name}" in expression)
+        return [
+            {"metric": {"bot": bot}, "values": [[end, str(count * factor)]]}
+            for bot, count in self.counters.items()
+        ]
+
+
+@pytest.fixture
+async def oracle() -> AsyncIterator[Oracle]:
+    async with run_oracle() as found:
+        yield found
+
+
+@asynccontextmanager
+async def run_oracle() -> AsyncIterator[Oracle]:
+    oracle = Oracle()
+
+    async def answer(request: web.Request) -> web.Response:
+        if oracle.broken:
+            return web.Response(status=503)
+        asked = request.query
+        instant = request.path.endswith("query")
+        found = (
+            oracle.query(asked["query"])
+            if instant
+            else oracle.query_range(asked["query"], float(asked["end"]))
+        )
+        return web.json_response({"status": "success", "data": {"result": found}})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/{call}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    oracle.url = "http://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        yield oracle
+    finally:
+        await runner.cleanup()
+
+
+def idle(oracle: Oracle, bot: str) -> None:
+    """Two weeks of an OpenClaw that does nothing: 0.8 GiB, and well."""
+    oracle.instant |= {
+        "count_over_time(bot:node_": {bot: 4032},
+        "avg1d": {bot: 0.03},
+        "bot:node_memory": {bot: 0.8 * GIB},
+        "bot:node_cpu": {bot: 0.05},
+        "bot:bot_up": {bot: 1},
+        "bot:bot_probe": {bot: 0.2},
+    }
+
+
+async def in_cost(app: Api, bot: str, enough: Callable[[Any], object]) -> Any:
+    """The bot in GET /cost, once it is as wanted."""
+
+    async def there() -> Any:
+        found = [one for one in (await app.get("/cost"))["bots"] if one["bot"] == bot]
+        return found[0] if found and enough(found[0]) else None
+
+    return await wait_until(there, 30, f"{bot} in /cost")
+
+
+async def test_what_a_bot_costs_is_told_by_part_with_source_and_date_and_is_in_the_metrics(
+    run_app: RunApp, world: World
+) -> None:
+    bot = world.name()
+    async with run_app(**QUICK_BOOKS) as app:
+        await app.deployed(bot)
+        one = await in_cost(app, bot, lambda found: found["components"]["address"] is not None)
+        assert one["components"]["instance"] == 0.0124
+        assert one["components"]["volume"] == pytest.approx(10 * 0.096 / 730, abs=1e-6)
+        assert one["components"]["burst"] == 0  # our launches have standard credits
+        assert one["usdPerHour"] == pytest.approx(sum(one["components"].values()), abs=1e-5)
+        prices = (await app.get("/cost"))["prices"]
+        assert (prices["region"], prices["asOf"]) == ("us-west-1", shipped("us-west-1").as_of)
+        assert prices["source"]
+
+        async def published() -> bool:
+            return await app.metric(f'bot_cost_usd_per_hour{{bot="{bot}",component="instance"}}') == 0.0124
+
+        await wait_until(published, 30, "the series of the instance")
+        assert (await app.get("/dashboard"))["cost"]["usdPerHour"] > 0
+
+
+async def test_an_unknown_price_is_null_has_no_series_and_is_counted(tmp_path: Path, world: World) -> None:
+    """Of a region that is in no list: nothing is 0."""
+    from remediator.metrics import Metrics
+    from remediator.store import Store
+    from tests.remediator.conftest import settings_for
+
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+    settings = settings_for(tmp_path / "x.db", aws_region="mars-north-1")
+    accounts = Accounts(store, None, None, None, Metrics("0"), settings)  # type: ignore[arg-type]  # no AWS
+    try:
+        async with store.write() as tx:
+            await tx.add_bot(bot_row("forge", tx.now))
+            books = await open_books(tx, accounts)
+    finally:
+        await store.close()
+    shown = view(books)
+    (one,) = shown["bots"]
+    assert one["usdPerHour"] is None
+    assert one["components"] == dict.fromkeys(("instance", "volume", "address", "burst"))
+    assert shown["unknownCount"] == len(shown["unknown"]) == 4
+    published = samples(books)
+    assert published[COST] == []
+    assert {labels for labels, _ in published[COST_UNKNOWN]} == {
+        ("forge", component) for component in ("instance", "volume", "address", "burst")
+    }
+
+
+def bot_row(name: str, now: float) -> Any:
+    from remediator.configuration import render
+    from remediator.model import Bot
+    from templates import load
+
+    config, sha = render(name, "production", load().get("support", "production"))
+    return Bot(
+        name, "support", "production", "active", "127.0.0.1:1", "/health", "/mesh", "i-0", config, sha,
+        None, None, "", None, None, 0, now, now,
+    )  # fmt: skip
+
+
+async def test_what_models_cost_is_counted_once_also_over_a_restart_of_the_remediator(
+    run_app: RunApp, world: World, oracle: Oracle
+) -> None:
+    bot = world.name()
+    each = 0.0016  # 1,000 tokens in at $0.80 a million and 200 out at $4: the support bot's Haiku
+
+    async def counted(app: Api, requests: float) -> None:
+        def enough(found: Any) -> bool:
+            return bool(found["models"]) and found["models"][0]["requests"] == requests
+
+        one = await in_cost(app, bot, enough)
+        assert one["models"][0]["usd"] == pytest.approx(requests * each)
+        assert one["models"][0]["usdPerRequest"] == pytest.approx(each)
+
+    async with run_app(prometheus_url=oracle.url, **QUICK_BOOKS) as app:
+        await app.deployed(bot)
+        oracle.counters[bot] = 10
+        await counted(app, 10)
+        oracle.counters[bot] = 25
+        await counted(app, 25)
+        oracle.broken = True
+    async with run_app(prometheus_url=oracle.url, **QUICK_BOOKS) as app:
+        await counted(app, 25)
+        oracle.counters[bot] = 5  # the bot started again
+        oracle.broken = False
+        await counted(app, 30)
+
+        async def published() -> bool:
+            name = f'bot_model_cost_usd_total{{bot="{bot}",model="{HAIKU}"}}'
+            return await app.metric(name) == pytest.approx(30 * each)
+
+        await wait_until(published, 30, "the series of the model")
+        assert (await app.get("/cost"))["models"][0]["model"] == HAIKU
+
+
+async def test_a_recommendation_is_followed_by_its_own_call_and_then_says_nothing_new(
+    run_app: RunApp, world: World, oracle: Oracle
+) -> None:
+    """A support bot with an idle OpenClaw on a t3.micro: it grows, by a blue/green redeploy."""
+    bot = world.name()
+    idle(oracle, bot)
+    async with run_app(prometheus_url=oracle.url, soak_window=0.1, **QUICK_BOOKS) as app:
+        await app.deployed(bot)
+
+        async def recommended() -> Any:
+            found = await app.get(f"/recommendations?all=true&bot={bot}")
+            return found["recommended"] or None
+
+        (advice,) = await wait_until(recommended, 30, "a recommendation")
+        assert (advice["current"], advice["target"]) == ("t3.micro", "t3.small")
+        assert (
+            advice["command"] == f"botctl config {bot} --set instance_type=t3.small --set memory=2GB --apply"
+        )
+        assert advice["monthlySavingUsd"] == pytest.approx((0.0124 - 0.0248) * 730)
+        assert advice["evidence"]
+        assert advice["risk"]
+        assert advice["prices"]["asOf"]
+        saving = f'bot_recommendation_monthly_saving_usd{{bot="{bot}",kind="instance"}}'
+
+        async def published() -> bool:
+            return await app.metric(saving) == pytest.approx(advice["monthlySavingUsd"])
+
+        await wait_until(published, 30, "the series of the saving")
+        call = advice["call"]
+        answer = await app.call(call["method"], call["path"], call["body"])
+        assert answer.status == 202, answer
+        ended = await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+        assert ended["status"] == "deployed", ended
+
+        async def content() -> bool:
+            found = await app.get(f"/recommendations?all=true&bot={bot}")
+            return [one["status"] for one in found["others"] if one["kind"] == "instance"] == ["fits"]
+
+        await wait_until(content, 30, "no more recommendation")
+        assert (await in_cost(app, bot, lambda _: True))["components"]["instance"] == 0.0248
+
+
+async def test_without_evidence_there_is_only_what_is_known_without_measuring(
+    run_app: RunApp, world: World
+) -> None:
+    bot = world.name()
+    async with run_app(**QUICK_BOOKS) as app:
+        await app.deployed(bot)
+
+        async def advised() -> Any:
+            return (await app.get(f"/recommendations?bot={bot}"))["recommended"] or None
+
+        (advice,) = await wait_until(advised, 30, "a recommendation")
+        assert advice["target"] == "t3.small"
+        assert "when idle" in advice["risk"]
+
+
+# budgets
+
+
+async def test_a_budget_that_refuses_answers_a_deploy_with_the_reason_and_nothing_is_reserved(
+    app: Api, world: World
+) -> None:
+    bot = world.name()
+    answer = await app.call("PUT", "/budgets/template/support", {"usd": 0.01, "refuse": True, "by": "jo"})
+    assert answer.status == 200, answer
+    assert answer.body["by"] == "jo"
+    refused = await app.begin_deploy(bot)
+    assert refused.status == 409
+    assert "the month's budget of template support is $0.01" in refused.body["error"]["message"]
+    assert "PUT /budgets" in refused.body["error"]["remedy"]
+    assert await world.live(bot) == []
+    assert not any(one["bot"] == bot for one in (await app.get("/dashboard"))["registry"])
+    (listed,) = await app.get("/budgets")
+    assert (listed["scope"], listed["name"], listed["refuse"]) == ("template", "support", True)
+    assert (await app.call("DELETE", "/budgets/template/support")).status == 200
+    await app.deployed(bot)
+    events = [one["event"] for one in await app.get("/audit?limit=1000")]
+    assert {"budget.set", "budget.removed"} <= set(events)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/budgets/planet/earth", {"usd": 1}, "scope"),
+        ("/budgets/template/nonsense", {"usd": 1}, "name"),
+        ("/budgets/fleet/some", {"usd": 1}, "name"),
+        ("/budgets/fleet/all", {"usd": 0}, "usd"),
+        ("/budgets/fleet/all", {"usd": -5}, "usd"),
+        ("/budgets/fleet/all", {"usd": "much"}, "usd"),
+        ("/budgets/fleet/all", {}, "usd"),
+    ],
+)
+async def test_a_wrong_budget_is_refused_by_field(app: Api, path: str, body: Any, field: str) -> None:
+    answer = await app.call("PUT", path, body)
+    assert (answer.status, answer.field) == (422, field)
+
+
+async def test_a_budget_is_in_the_metrics_with_its_projection(run_app: RunApp, world: World) -> None:
+    async with run_app(**QUICK_BOOKS) as app:
+        await app.deployed(world.name())
+        await app.call("PUT", "/budgets/fleet/all", {"usd": 100})
+
+        async def published() -> bool:
+            labels = '{name="all",scope="fleet"}'
+            limit = await app.metric(f"bot_budget_usd{labels}")
+            projected = await app.metric(f"bot_budget_projected_usd{labels}")
+            return limit == 100 and projected is not None and projected > 0
+
+        await wait_until(published, 30, "the series of the budget")
+
+
+# prices
+
+
+async def test_a_refresh_that_fails_leaves_the_last_good_prices_and_one_that_works_is_kept(
+    run_app: RunApp, world: World
+) -> None:
+    refreshes = 'bot_cost_price_refreshes_total{{outcome="{}"}}'
+    refresh: Mapping[str, Any] = {"prices_refresh": True, **QUICK_BOOKS}
+
+    async def until(app: Api, outcome: str) -> Any:
+        async def counted() -> bool:
+            return await app.metric(refreshes.format(outcome)) == 1
+
+        await wait_until(counted, 30, f"a refresh that has {outcome}")
+        return (await app.get("/cost"))["prices"]
+
+    async with (
+        pricing_api(lambda _: None) as broken,
+        run_app(**refresh, pricing_endpoint_url=broken) as app,
+    ):
+        prices = await until(app, "failed")
+        assert prices["asOf"] == shipped("us-west-1").as_of
+    async with (
+        pricing_api(everything) as working,
+        run_app(**refresh, pricing_endpoint_url=working) as app,
+    ):
+        prices = await until(app, "refreshed")
+        assert (prices["asOf"], prices["source"]) == ("2026-11-01", "AWS pricing API")
+    async with run_app(**QUICK_BOOKS) as app:  # not refreshed any more: the last good ones are kept
+        bot = world.name()
+        await app.deployed(bot)
+        one = await in_cost(app, bot, lambda _: True)
+        assert one["components"]["instance"] == pytest.approx(1.0124)
+        assert (await app.get("/cost"))["prices"]["source"] == "AWS pricing API"
