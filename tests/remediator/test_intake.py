@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from remediator.configuration import render
 from remediator.engine import Engine
 from remediator.model import Bot
 from remediator.requests import ALERTS_LIMIT
 from remediator.store import Store
 from sandbox.waiting import wait_until
+from templates import BUNDLED, load
 from tests.remediator.conftest import (
     Api,
     Remediator,
@@ -57,7 +59,9 @@ class Nowhere:
             facts |= {"name": name, "template": "support", "environment": "staging", "state": "active"}
             facts |= {"address": "127.0.0.1:9", "health_path": "/health", "mesh_path": "/mesh"}
             facts |= {"zone": "", "attempts_from": 0}
-            facts |= {"instance_id": "i-1", "config": {}, "config_sha": "", "created_at": 0, "updated_at": 0}
+            config, sha = render(name, "staging", load(BUNDLED).get("support", "staging"))
+            facts |= {"instance_id": "i-1", "config": config, "config_sha": sha}
+            facts |= {"created_at": 0, "updated_at": 0}
             async with store.write() as tx:
                 await tx.add_bot(Bot(**facts))
         await store.close()
