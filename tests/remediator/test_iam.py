@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
-from remediator.ec2 import RESTART_DOCUMENT
+from remediator.awserror import AwsError
+from remediator.ec2 import RESTART_DOCUMENT, Aws
 from sandbox.iam import Demand, permitted
 from tests.remediator.conftest import MAKE_CLIENT, REGION, Api, World, serve, settings_for
 from tests.remediator.test_lifecycle import adopt, retire, run_by_hand, until_up
@@ -25,6 +27,7 @@ POLICY: Mapping[str, Any] = json.loads((ROOT / "iam/remediator.json").read_text(
 BOT_POLICY: Mapping[str, Any] = json.loads((ROOT / "iam/bot.json").read_text())
 OURS = "arn:aws:ec2:us-west-1:123456789012"
 NAMES = [f"new-{number}" for number in range(20)]
+POOL = "ReadTheTokensPutAsideForScaling"
 SIDS = [statement["Sid"] for statement in POLICY["Statement"]]
 
 
@@ -202,8 +205,29 @@ async def test_without_each_statement_what_needs_it_fails_and_says_which(
 
 
 def test_every_statement_is_left_out_once_but_that_of_prices() -> None:
-    """The prices are read by a client of their own, of which tests/remediator/test_pricing tells."""
-    assert {*WITHOUT, "ReadPrices"} == set(SIDS)
+    """The prices are read by a client of their own, of which tests/remediator/test_prices tells."""
+    assert {*WITHOUT, POOL, "ReadPrices"} == set(SIDS)
+
+
+async def test_the_tokens_that_scaling_may_use_are_read_by_a_statement_of_their_own_and_not_written(
+    own_world: World, identity: Identity
+) -> None:
+    own_world.ssm.put_parameter(Name="/pool/support/1", Value="77:pooled", Type="SecureString")
+    aws = Aws(region=REGION, endpoint_url=own_world.cloud.endpoint_url, concurrency=2)
+    token = await aws.pooled_token("support", 1)
+    assert token is not None
+    assert token.get_secret_value() == "77:pooled"
+    assert await aws.pooled_token("support", 2) is None
+    identity.may(without=POOL)
+    with pytest.raises(AwsError, match="ssm:GetParameter"):
+        await aws.pooled_token("support", 1)
+    identity.may()
+    key = {"aws_access_key_id": os.environ["AWS_ACCESS_KEY_ID"]}
+    key |= {"aws_secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"]}
+    session = boto3.session.Session(region_name=REGION, **key)  # type: ignore[arg-type]  # both are strings
+    ssm = MAKE_CLIENT(session, "ssm", endpoint_url=own_world.cloud.endpoint_url)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.put_parameter(Name="/pool/support/1", Value="x", Type="SecureString", Overwrite=True)
 
 
 @pytest.mark.parametrize("tag", ["true", None])
