@@ -114,7 +114,7 @@ class AwsError(Exception):
                 action = said[1] if said else f"{service}:{self.operation}"
                 return f"allow {action} to this service; iam/remediator.json is its policy"
             case "gone":
-                return "somebody else ended it: see the audit trail, and AWS's CloudTrail"
+                return "redeploy the bot; AWS's CloudTrail says who ended an instance"
             case _:
                 return _WRONG.get(self.code.partition(".")[0], "see which value AWS names")
 

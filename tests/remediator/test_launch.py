@@ -130,7 +130,7 @@ async def test_without_room_the_next_zone_is_tried_as_an_attempt_of_its_own(
         ({"code": "VcpuLimitExceeded"}, 1, "capacity", "ask AWS for a higher quota"),
         ({"code": "UnauthorizedOperation"}, 1, "denied", "allow ec2:RunInstances to this service"),
         ({"code": "InvalidAMIID.NotFound"}, 1, "refused", "see the setting AMI"),
-        ({"code": "IdempotentInstanceTerminated"}, 1, "gone", "somebody else ended it"),
+        ({"code": "IdempotentInstanceTerminated"}, 1, "gone", "CloudTrail says who ended"),
     ],
 )
 async def test_an_error_that_does_not_pass_ends_the_deployment_and_says_the_remedy(
