@@ -12,12 +12,26 @@ from remediator.model import Run, Step
 USUAL: Final[Mapping[str, Mapping[str, float]]] = {
     "deploy": {"token": 1, "image": 1, "launch": 3, "running": 20, "healthy": 150, "registered": 2},
     "redeploy": {
-        **{"plan": 0, "reserved": 1, "image": 1, "launch": 3, "running": 20, "healthy": 150},
-        **{"stopped": 45, "activated": 15, "moved": 2, "soaked": 300, "kept": 1},
+        "plan": 0,
+        "reserved": 1,
+        "image": 1,
+        "launch": 3,
+        "running": 20,
+        "healthy": 150,
+        "stopped": 45,
+        "activated": 15,
+        "moved": 2,
+        "soaked": 300,
+        "kept": 1,
     },
     "retire": {
-        **{"asked": 0, "stopped": 45, "snapshot": 2, "snapshot complete": 180},
-        **{"terminated": 2, "address released": 1, "token deleted": 1},
+        "asked": 0,
+        "stopped": 45,
+        "snapshot": 2,
+        "snapshot complete": 180,
+        "terminated": 2,
+        "address released": 1,
+        "token deleted": 1,
     },
 }
 MOST: Final = 0.95  # of its expected time: more a step that is not over cannot claim
