@@ -110,7 +110,7 @@ def _backend(url: URL, clock: Callable[[], float], *, serving: bool) -> Backend:
         return orjson.dumps(value).decode()
 
     def loads(value: str | bytes | float) -> object:
-        # SQLite gives the columns of type JSON a numeric affinity: a document that is a number comes back as one.
+        # SQLite gives JSON columns a numeric affinity: a document that is a number comes back as one.
         return orjson.loads(value) if isinstance(value, str | bytes) else value
 
     json = {"json_serializer": dumps, "json_deserializer": loads}

@@ -151,7 +151,7 @@ class BudgetRequest(_Body):
 
 
 class AdoptRequest(_Body):
-    """An instance that runs a bot already. `address` where it is not the instance's own (HOST or HOST:PORT)."""
+    """An instance that runs a bot already. `address`: HOST or HOST:PORT, where it is not its own."""
 
     bot_name: Annotated[str, AfterValidator(_bot_name)] = Field(examples=["my-assistant"])
     bot_type: str = Field(examples=["support"])
