@@ -250,3 +250,28 @@ async def test_while_postgresql_is_away_alerts_are_refused_with_503_and_nothing_
         assert await world.actions(first) == await world.actions(second) == ["run", "restart"]
         (third_run,) = await pair.rows("select status from runs where bot = $1 and kind = 'recover'", third)
         assert third_run[0] in ("running", "blocked", "unneeded")
+
+
+async def test_a_rolling_update_goes_on_where_its_replica_died_and_is_watched_on_the_other(
+    run_pair: RunPair, world: World
+) -> None:
+    bots = world.names(2)
+    async with run_pair(soak_window=0.05, activation=0.05) as pair:
+        one, other = pair.replicas
+        await one.api.deployed(*bots)
+        asked = {"bots": bots, "batchSize": 1, "maxUnavailable": 1, "reason": "a newer image"}
+        path = (await one.api.post("/rollouts", asked)).headers["Location"]
+        url, headers = f"{other.api.url}{path}?watch=true", {"Authorization": f"Bearer {other.api.token}"}
+        async with other.api.session.get(url, headers=headers) as stream:
+
+            async def begun() -> bool:
+                return await pair.rows("select 1 from runs where kind = 'redeploy'") != []
+
+            await wait_until(begun, SOON, "the first redeploy", every=0.01)
+            one.kill9()
+            told = await stream.text()
+        assert told.count("event: end\n") == 1
+        ended = await other.api.get(path)
+        assert (ended["status"], ended["reason"]) == ("completed", "2 of 2 bots redeployed")
+        for bot in bots:
+            assert await world.actions(bot) == ["run", "run", "stop"]
