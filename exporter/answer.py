@@ -115,6 +115,16 @@ class ProbeResult(NamedTuple):
         states = [peer["up"] for peer in peers if isinstance(peer, dict) and isinstance(peer.get("up"), bool)]
         return sum(states) / len(states) if states else None
 
+    @property
+    def event_loop_ratio(self) -> float | None:
+        """Share of time in which the event loop is busy, as OpenClaw's /ready tells it on either path."""
+        for endpoint in (self.mesh, self.health):
+            told = endpoint.payload.get("eventLoop") if endpoint.payload else None
+            if isinstance(told, dict):
+                ratio = _count(told, "utilization")
+                return ratio if ratio is not None and ratio <= 1 else None
+        return None
+
 
 def judge(status: int, content_type: str, body: bytes, seconds: float) -> EndpointResult:
     """200 is good, unless the body is a web page, broken JSON, or JSON that says it is not ok.

@@ -40,6 +40,7 @@ NUMBERS = (
     Column(metrics.BOT_MESH_UP),
     Column(metrics.BOT_MESH_PEERS_UP_RATIO),
     Column(metrics.BOT_CONTEXT_USAGE_RATIO),
+    Column(metrics.BOT_EVENT_LOOP_USAGE_RATIO),
     Column(metrics.BOT_USAGE_REQUESTS_TOTAL),
     Column(metrics.BOT_USAGE_INPUT_TOKENS_TOTAL),
     Column(metrics.BOT_USAGE_OUTPUT_TOKENS_TOTAL),
@@ -53,7 +54,7 @@ def numbers(seen: Observation) -> tuple[float, ...]:
     """The numbers of an observation, in the order of `NUMBERS`."""
     result, score, state, facts = seen
     health, mesh = result.health, result.mesh
-    peers = result.peers_up_ratio
+    peers, event_loop = result.peers_up_ratio, result.event_loop_ratio
     return (
         round(health.seconds, 6),
         round(mesh.seconds, 6),
@@ -66,6 +67,7 @@ def numbers(seen: Observation) -> tuple[float, ...]:
         1.0 if mesh.ok else 0.0,
         ABSENT if peers is None else round(peers, 4),
         ABSENT if facts.context_usage is None else round(facts.context_usage, 4),
+        ABSENT if event_loop is None else round(event_loop, 4),
         ABSENT if facts.requests is None else facts.requests,
         ABSENT if facts.input_tokens is None else facts.input_tokens,
         ABSENT if facts.output_tokens is None else facts.output_tokens,

@@ -88,6 +88,13 @@ BOT_CONTEXT_USAGE_RATIO = Family(
     ("bot",),
     "ratio",
 )
+BOT_EVENT_LOOP_USAGE_RATIO = Family(
+    "bot_event_loop_usage_ratio",
+    "gauge",
+    "Share of time in which the bot's event loop is busy; only where it tells, as OpenClaw's /ready.",
+    ("bot",),
+    "ratio",
+)
 BOT_USAGE_REQUESTS_TOTAL = Family(
     "bot_usage_requests_total",
     "counter",
@@ -213,6 +220,7 @@ PER_BOT = (
     BOT_PROBE_FAILURE_INFO,
     BOT_CONFIG_INFO,
     BOT_CONTEXT_USAGE_RATIO,
+    BOT_EVENT_LOOP_USAGE_RATIO,
     BOT_USAGE_REQUESTS_TOTAL,
     BOT_USAGE_INPUT_TOKENS_TOTAL,
     BOT_USAGE_OUTPUT_TOKENS_TOTAL,

@@ -18,6 +18,7 @@ CPU: Final = "bot:node_cpu_busy:max5m"  # vCPUs
 CPU_DAY: Final = "bot:node_cpu_busy:avg1d"
 MEMORY: Final = "bot:node_memory_used:bytes"
 CONTEXT: Final = "bot:bot_context_usage_ratio:max5m"
+EVENT_LOOP: Final = "bot:bot_event_loop_usage_ratio:max5m"
 UP: Final = "bot:bot_up:avg5m"
 LATENCY: Final = "bot:bot_probe_duration_seconds:max5m"
 GIB: Final = 2.0**30
@@ -40,18 +41,20 @@ class Evidence:
 async def read_evidence(prometheus: Prometheus, now: float) -> Evidence:
     """Two weeks up to `now`. Raises PrometheusError."""
     window = f"{WINDOW_DAYS}d"
-    cpu, memory, cpu_day, context, up, latency = await asyncio.gather(
-        _measures(prometheus, CPU, now, 1.0),
-        _measures(prometheus, MEMORY, now, GIB),
+    cpu, memory = await asyncio.gather(
+        _measures(prometheus, CPU, now, 1.0), _measures(prometheus, MEMORY, now, GIB)
+    )
+    cpu_day, event_loop, context, up, latency = await asyncio.gather(
         prometheus.by_bot(f"max by (bot) (max_over_time({CPU_DAY}[{window}]))", now),
+        prometheus.by_bot(_peak(EVENT_LOOP, window), now),
         prometheus.by_bot(_peak(CONTEXT, window), now),
         prometheus.by_bot(f"min by (bot) (avg_over_time({UP}[{window}]))", now),
         prometheus.by_bot(f"max by (bot) (quantile_over_time(0.95, {LATENCY}[{window}]))", now),
     )
-    measured = {*cpu, *memory, *cpu_day, *context}
+    measured = {*cpu, *memory, *cpu_day, *event_loop, *context}
     return Evidence(
         usage={
-            bot: Usage(cpu.get(bot), cpu_day.get(bot), memory.get(bot), None, context.get(bot))
+            bot: Usage(cpu.get(bot), cpu_day.get(bot), memory.get(bot), event_loop.get(bot), context.get(bot))
             for bot in measured
         },
         quality={

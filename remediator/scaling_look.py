@@ -22,6 +22,7 @@ HEALTHY: Final = 70  # of the score; as the dashboard has it
 CRITICAL: Final = 30
 DAY: Final = 86400.0
 CONTEXT: Final = "max by (bot) (bot_context_usage_ratio)"
+EVENT_LOOP: Final = "max by (bot) (bot_event_loop_usage_ratio)"
 CPU: Final = (
     "max by (bot) (bot:node_cpu_busy:rate5m)"
     ' / on (bot) count by (bot) (count by (bot, cpu) (node_cpu_seconds_total{bot!=""}))'
@@ -33,19 +34,20 @@ class Sights:
     """What Prometheus says of every bot."""
 
     scores: Mapping[str, float]
-    loads: Mapping[str, float]  # of CPU where node_exporter tells, else of the context window
+    loads: Mapping[str, float]  # of the event loop where the bot tells, else of CPU, else of the context
 
 
 async def look(prometheus: Prometheus) -> Sights | None:
     """None where Prometheus is away: then nobody knows who is healthy."""
     try:
-        scores, contexts, cpus = await asyncio.gather(
-            prometheus.scores(), prometheus.by_bot(CONTEXT), prometheus.by_bot(CPU)
+        scores, *loads = await asyncio.gather(
+            prometheus.scores(), *(prometheus.by_bot(query) for query in (CONTEXT, CPU, EVENT_LOOP))
         )
     except PrometheusError as error:
         log.warning("no group was looked at", error=str(error))
         return None
-    return Sights(scores, {**contexts, **cpus})
+    contexts, cpus, loops = loads
+    return Sights(scores, {**contexts, **cpus, **loops})
 
 
 async def storm(tx: Transaction, bots: Sequence[Bot], sights: Sights, limits: Limits) -> bool:

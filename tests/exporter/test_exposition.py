@@ -36,6 +36,7 @@ endpoints = st.builds(
             "boot_id": st.sampled_from("ab"),
             "context_usage": st.sampled_from([0, 0.25, 1, 2, "x", True]),
             "usage": st.fixed_dictionaries({"requests": st.integers(0, 10**12), "input_tokens": st.just(-1)}),
+            "eventLoop": st.fixed_dictionaries({"utilization": st.sampled_from([0, 0.5, 1, 1.5, "x", True])}),
             "peers": st.lists(st.fixed_dictionaries({"up": st.booleans()})),
         },
     ),
@@ -105,7 +106,10 @@ def expected(fleet: Iterable[tuple[Target, Observation | None]]) -> Series:
             add(metrics.BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS, round(seen.state.last_success, 3), bot=bot)
         if seen.result.peers_up_ratio is not None:
             add(metrics.BOT_MESH_PEERS_UP_RATIO, round(seen.result.peers_up_ratio, 4), bot=bot)
-        told = seen.result.health.payload or {}
+        told, other = seen.result.health.payload or {}, seen.result.mesh.payload or {}
+        loop = other.get("eventLoop", told.get("eventLoop"))
+        if isinstance(loop, dict) and (busy := loop["utilization"]) in (0, 0.5, 1) and busy is not True:
+            add(metrics.BOT_EVENT_LOOP_USAGE_RATIO, busy, bot=bot)
         if seen.state.config_sha:
             add(metrics.BOT_CONFIG_INFO, 1, bot=bot, config_sha=seen.state.config_sha)
         if seen.state.boot_id:
@@ -174,6 +178,7 @@ def test_types_and_help_are_those_of_the_table() -> None:
     store = Store()
     refused = EndpointResult(False, Reason.connect_refused, None, 0.001, None)
     facts = {"peers": [{"up": True}], "config_sha": "c", "boot_id": "b", "context_usage": 0.5}
+    facts["eventLoop"] = {"utilization": 0.25}
     usage = {"usage": {"requests": 1, "input_tokens": 2, "output_tokens": 3}}
     fine = EndpointResult(True, None, 200, 0.001, facts | usage)
     for bot, health, mesh in (("a", refused, refused), ("b", fine, fine)):

@@ -17,6 +17,7 @@ from remediator.evidence import (
     CONTEXT,
     CPU,
     CPU_DAY,
+    EVENT_LOOP,
     GIB,
     LATENCY,
     MEMORY,
@@ -85,6 +86,7 @@ def lines(bot: str, recorded: Recorded, end: float) -> Iterator[tuple[str, str]]
         CPU_DAY: means,
         MEMORY: [gib * GIB for gib in recorded.memory],
         CONTEXT: [CONTEXT_USED] * points,
+        EVENT_LOOP: [0.2] * points,
         UP: [1.0] * (points - 1) + [0.0],
         LATENCY: [0.25] * points,
     }
@@ -130,6 +132,7 @@ async def test_prometheus_and_our_own_sum_of_the_same_points_agree_and_so_does_t
         assert closely(seen) == pytest.approx(closely(own), rel=0.02, abs=1e-3), bot
         advice = [advise(bot, "t3.large", usage, shipped("us-west-1")) for usage in (seen, own)]
         assert (advice[0].status, advice[0].target) == (advice[1].status, advice[1].target)
+        assert seen.event_loop == 0.2
     quality = evidence.quality["weekly"]
     assert quality.healthy == pytest.approx(1 - 1 / (DAYS * POINTS_A_DAY))
     assert (quality.latency, quality.context) == (0.25, CONTEXT_USED)
