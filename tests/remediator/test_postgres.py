@@ -22,6 +22,7 @@ from remediator.store import Store
 from sandbox.waiting import wait_until
 from tests.chaos.postgres import PASSWORD, Postgres, run_postgres
 from tests.remediator.conftest import REPOSITORY, TOKEN, environment
+from tests.remediator.test_ledger import keep_books
 
 RUN = Run("rec-1", "recover", "forge", "alert", "", "running", "", "", 0.0, None)
 
@@ -227,3 +228,7 @@ async def test_a_server_that_is_away_is_a_fault_of_the_store_and_back_again_all_
     async with store.write() as tx:
         await tx.audit("after")
         assert [one.event for one in await tx.audit_trail(bot=None, after=0, limit=9)] == ["before", "after"]
+
+
+async def test_the_books_are_read_as_they_were_kept(stores: tuple[Store, Store]) -> None:
+    await keep_books(stores[0])
