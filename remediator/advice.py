@@ -91,7 +91,10 @@ def advise(bot: str, current: str, usage: Usage, prices: PriceTable, standing: s
     target = _target(shape, need, SHAPES.get(standing), may_shrink=complete and not _busy(usage))
     evidence = _evidence(usage, shape, need)
     if target is None:
-        evidence += ["no t3 instance has it: share the bot's work among several, or use another family"]
+        evidence += [
+            "no t3 instance has it and a little to spare: share the bot's work among several, "
+            "or use another family"
+        ]
         return Advice(bot, "instance", "too large", current, evidence=evidence)
     if target is shape:
         status: Status = "fits" if complete else "insufficient data"
@@ -117,7 +120,9 @@ def _target(shape: Shape, need: Need, standing: Shape | None, *, may_shrink: boo
     if not need.fits(shape, EASE if growing else 1.0):
         # Less than what was said last is said only once that is a tenth too large.
         below = larger[: larger.index(standing)] if growing and standing is not None else []
-        found = next((one for one in larger if need.fits(one, EASE if one in below else 1.0)), None)
+        # Nor is the largest said to be enough until it is by a tenth: else "too large" would come and go.
+        eased = [*below, *(one for one in sizes[-1:] if one is not standing)]
+        found = next((one for one in larger if need.fits(one, EASE if one in eased else 1.0)), None)
         return found if found is not None or not need.fits(shape) else shape
     if may_shrink:
         for one in smaller:

@@ -133,9 +133,9 @@ class Terminal:
             pass
         assert text in self.shown, self.shown
 
-    def _read(self) -> bool:
+    def _read(self, patience: float = 60) -> bool:
         """Whether there may be more to come."""
-        if not select.select([self._master], [], [], 60)[0]:
+        if not select.select([self._master], [], [], patience)[0]:
             return False
         try:
             self.shown += os.read(self._master, 4096)
@@ -146,11 +146,20 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C, as often as it takes: Python loses one that comes just before it waits for a key."""
+        for _ in range(30):
+            self.type("\x03")
+            while self._read(2):
+                pass
+            if self._process.poll() is not None:
+                return
+
     def end(self) -> int:
         while self._read():
             pass
         try:
-            return self._process.wait(10)
+            return self._process.wait(60)
         finally:
             self._process.kill()
             self._process.wait()

@@ -401,12 +401,15 @@ async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str)
     def session(answer: str) -> tuple[int, bytes]:
         terminal = Terminal(at, "retire", forge)
         terminal.until(b"[y/N]")
-        terminal.type(answer)
+        if answer:
+            terminal.type(answer)
+        else:
+            terminal.interrupt()
         return terminal.end(), terminal.shown
 
     code, seen = await asyncio.to_thread(session, "n\n")
     assert (code, b"left as it is" in seen) == (1, True)
-    code, seen = await asyncio.to_thread(session, "\x03")
+    code, seen = await asyncio.to_thread(session, "")
     assert (code, b"interrupted" in seen) == (130, True)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from remediator.advice import HEADROOM, IDLE_GIB, Advice, advise, need_of
@@ -150,6 +150,7 @@ def test_a_recommendation_stands_while_nothing_changes(usage: Usage, current: st
 
 
 @settings(max_examples=50)
+@example("t3.micro", 25.0, [1.0, 1.04, 1.0, 1.04] * 5)
 @given(
     st.sampled_from(SIZES),
     st.floats(0.3, 30),
