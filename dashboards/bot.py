@@ -34,6 +34,7 @@ from dashboards.panels import (
 )
 
 EXPORTER: Final = "http://127.0.0.1:9817"
+REMEDIATOR: Final = "http://127.0.0.1:19000"
 ALERTMANAGER: Final = "http://127.0.0.1:9093"
 RUNBOOK: Final = "https://bot-orchestrator.example.org/alerts/README.md"
 
@@ -333,6 +334,11 @@ def build() -> Json:
         one_bot=True,
         links=[
             link("Why?", f"{EXPORTER}/probe?bot=${{bot}}&debug=true", "Probe it now, and say what happened"),
+            link(
+                "Explain",
+                f"{REMEDIATOR}/bots/${{bot}}/explain",
+                "What came in, what the gates said, what was done and what comes next; asks for the token",
+            ),
             link(
                 "Silence",
                 f"{ALERTMANAGER}/#/silences/new?filter=%7Bbot%3D%22${{bot}}%22%7D",
