@@ -205,6 +205,75 @@ async def test_a_retirement_that_may_not_make_a_call_says_which_and_is_asked_aga
         assert left(world, bot) == []
 
 
+# a redeploy beside the old instance
+
+REDEPLOY = ["PutParameter", "RunInstances", "DescribeInstances", "CreateTags"]
+REDEPLOY += ["StopInstances", "DescribeAddresses", "AssociateAddress"]
+"""What it asks of AWS until it is done; the one before's instance is terminated by the next, or later."""
+
+
+async def redeployed(app: Api, bot: str) -> Any:
+    answer = await app.post(f"/bots/{bot}/redeploy", {"reason": "to see it fail"})
+    assert answer.status == 202, answer
+    return await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+
+
+async def running(world: World, bot: str) -> list[str]:
+    return [one.instance_id for one in await world.cloud.bots() if one.bot == bot and one.state == "running"]
+
+
+async def redeploy_once(app: Api, world: World, bot: str, call: str, breaking: Mapping[str, Any]) -> None:
+    """One fault in one call, and it is as if there had been none."""
+    before, (old,) = await world.actions(bot), await running(world, bot)
+    await world.cloud.break_api(call, **breaking)
+    ended = await redeployed(app, bot)
+    assert ended["status"] == "deployed", (call, ended)
+    done = (await world.actions(bot))[len(before) :]
+    assert (done.count("run"), done.count("start")) == (1, 0), (call, done)
+    (new,) = await running(world, bot)
+    assert new != old, call
+    assert len(await world.live(bot)) <= 2, call
+
+
+@pytest.mark.parametrize("breaking", PASSING)
+async def test_a_redeploy_with_a_fault_at_each_call_is_done_once(
+    run_app: RunApp, world: World, breaking: str
+) -> None:
+    bot = world.name()
+    async with run_app(elastic_ip=True) as app:
+        await app.deployed(bot)
+        for call in [*REDEPLOY, "TerminateInstances"]:
+            await redeploy_once(app, world, bot, call, PASSING[breaking])
+
+
+async def test_a_redeploy_whose_calls_time_out_is_done_once(run_app: RunApp, world: World) -> None:
+    bot = world.name()
+    async with run_app(elastic_ip=True, aws_timeout=3.0) as app:
+        await app.deployed(bot)
+        for call in ("RunInstances", "StopInstances", "AssociateAddress"):
+            await redeploy_once(app, world, bot, call, {"how": "delay", "seconds": 4})
+
+
+async def test_a_redeploy_that_may_not_make_a_call_says_which_and_leaves_the_bot_as_it_was(
+    run_app: RunApp, world: World
+) -> None:
+    bot = world.name()
+    async with run_app(elastic_ip=True, launch_grace=0.3) as app:
+        await app.deployed(bot)
+        (old,), costs = await running(world, bot), len(left(world, bot))
+        for call in REDEPLOY:
+            await world.cloud.break_api(call, "refuse", **DENIED)
+            ended = await redeployed(app, bot)
+            assert ended["status"] == "failed", call
+            assert f"{call}: UnauthorizedOperation" in ended["reason"], (call, ended["reason"])
+            assert await running(world, bot) == [old], (call, ended)
+            assert len(left(world, bot)) == costs, call
+        assert not [one for one in await app.get("/orphans") if one["bot"] == bot]
+
+
+# a launch nobody answered
+
+
 async def test_a_launch_that_was_never_answered_is_looked_for_and_ended(
     run_app: RunApp, world: World
 ) -> None:
