@@ -99,7 +99,7 @@ class AwsError(Exception):
     @property
     def remedy(self) -> str:
         """What a person can do about it."""
-        service = "ssm" if self.operation in _SSM else "ec2"
+        service = "ssm" if self.operation in _SSM else "pricing" if self.operation == "GetProducts" else "ec2"
         match self.kind:
             case "unavailable" if self.throttled:
                 return "AWS throttles this account: see who else calls it, or raise LAUNCH_REFILL"

@@ -7,6 +7,7 @@ import anyio.to_thread
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from remediator.awserror import named
 from remediator.awsmodels import lean_session
 from remediator.prices import PriceTable, from_products
 
@@ -47,7 +48,8 @@ class Pricing:
         try:
             table = await anyio.to_thread.run_sync(self._fetch, region, instance_types)
         except (ClientError, BotoCoreError) as error:
-            raise PricingError(f"GetProducts: {' '.join(str(error).split())}") from None
+            said = named("GetProducts", error)
+            raise PricingError(said.told if said.kind == "denied" else str(said)) from None
         missing = [name for name in instance_types if name not in table.instance]
         if missing:
             raise PricingError(f"GetProducts gave no price of {', '.join(missing)} in {region}")

@@ -442,7 +442,7 @@ async def test_a_refresh_that_fails_leaves_the_last_good_prices_and_one_that_wor
         return (await app.get("/cost"))["prices"]
 
     async with (
-        pricing_api(lambda _: None) as broken,
+        pricing_api(lambda _: "InternalErrorException") as broken,
         run_app(**refresh, pricing_endpoint_url=broken) as app,
     ):
         prices = await until(app, "failed")

@@ -205,7 +205,7 @@ async def test_without_each_statement_what_needs_it_fails_and_says_which(
 
 
 def test_every_statement_is_left_out_once_but_that_of_prices() -> None:
-    """The prices are read by a client of their own, of which tests/remediator/test_prices tells."""
+    """The prices are read by a client of their own: tests/remediator/test_prices denies it that."""
     assert {*WITHOUT, POOL, "ReadPrices"} == set(SIDS)
 
 

@@ -90,20 +90,20 @@ def product(price: str, *, published: str = "2026-11-01T00:00:00Z", **attributes
     )
 
 
-Answer = Callable[[Mapping[str, Any]], Sequence[str] | None]
+Answer = Callable[[Mapping[str, Any]], Sequence[str] | str]
 
 
 @asynccontextmanager
 async def pricing_api(answer: Answer) -> AsyncIterator[str]:
-    """A server of AWS's pricing protocol, two products a page. None: it is broken."""
+    """A server of AWS's pricing protocol, two products a page. A text is the code of an error."""
 
     async def get_products(request: web.Request) -> web.Response:
         assert request.headers["X-Amz-Target"] == "AWSPriceListService.GetProducts"
         asked = json.loads(await request.read())
         filters = {one["Field"]: one["Value"] for one in asked["Filters"]}
         found = answer({"service": asked["ServiceCode"], **filters})
-        if found is None:
-            return web.json_response({"__type": "InternalErrorException"}, status=500)
+        if isinstance(found, str):
+            return web.json_response({"__type": found}, status=500 if found.startswith("Internal") else 400)
         at = int(asked.get("NextToken", 0))
         more = {"NextToken": str(at + 2)} if at + 2 < len(found) else {}
         return web.json_response(
@@ -152,8 +152,14 @@ async def test_a_refresh_reads_every_price_and_its_date() -> None:
 
 
 async def test_a_refresh_that_fails_says_so() -> None:
-    async with pricing_api(lambda _: None) as url:
+    async with pricing_api(lambda _: "InternalErrorException") as url:
         with pytest.raises(PricingError, match="InternalError"):
+            await Pricing(url).fetch("us-west-1", list(SHAPES))
+
+
+async def test_a_refresh_that_is_denied_names_what_the_policy_lacks() -> None:
+    async with pricing_api(lambda _: "AccessDeniedException") as url:
+        with pytest.raises(PricingError, match=r"allow pricing:GetProducts .*iam/remediator\.json"):
             await Pricing(url).fetch("us-west-1", list(SHAPES))
 
 
