@@ -22,7 +22,7 @@ from remediator.dashboard import dashboard
 from remediator.deployments import Deployments
 from remediator.errors import RequestError
 from remediator.groups import Groups
-from remediator.handlers import actor_of, unknown
+from remediator.handlers import actor_of, free_bot, unknown
 from remediator.inspector import seen
 from remediator.intake import take_in
 from remediator.journal import Done, Failed, Journal, Outcome
@@ -81,7 +81,7 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
                 "warnings": warnings(config),
             },
             202,
-            headers={"Location": f"/deploy/{run.id}"},
+            headers={"Location": run.path},
         )
 
     async def begin_deploy(self, asked: DeployRequest, actor: str) -> tuple[Run, Mapping[str, Any]]:
@@ -194,21 +194,10 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
             await self.services.engine.wait(run.id, patience)
         view = await self._recovery(run.id)
         ended = view["finishedAt"] is not None
-        return JSONResponse(view, 200 if ended else 202, headers={"Location": f"/recover/{run.id}"})
+        return JSONResponse(view, 200 if ended else 202, headers={"Location": run.path})
 
     async def _manual_run(self, tx: Transaction, name: str, asked: RecoverRequest) -> Run:
-        bot = await tx.bot(name)
-        if bot is None:
-            raise unknown("botId", name, "GET /sd lists the bots")
-        active = await tx.active_run(name)
-        if active is not None:
-            path = "recover" if active.kind == "recover" else "deploy"
-            raise RequestError(
-                409,
-                f"{name!r} is in the hands of {active.id} ({active.status}: {active.reason})",
-                field="botId",
-                remedy=f"GET /{path}/{active.id} shows it; ask again when it has ended",
-            )
+        await free_bot(tx, name, "botId")
         run_id, reason = "rec-" + secrets.token_hex(8), f"{asked.method} was asked for"
         run = Run(run_id, "recover", name, "manual", asked.method, "running", reason, "", tx.now, None)
         return await tx.add_run(run)

@@ -45,8 +45,7 @@ async def begin(
     active = await tx.active_run(bot.name)
     if active is not None or bot.state != "active":
         hands = f"in the hands of {active.id} ({active.status})" if active is not None else bot.state
-        path = "recover" if active is not None and active.kind == "recover" else "deploy"
-        remedy = f"GET /{path}/{active.id} shows it; ask again when it has ended" if active else ""
+        remedy = f"GET {active.path} shows it; ask again when it has ended" if active else ""
         raise RequestError(409, f"{bot.name!r} is {hands}", field="bot", remedy=remedy)
     becomes = await _configuration(tx, bot, version)
     run_id = "red-" + secrets.token_hex(8)

@@ -12,7 +12,7 @@ from remediator import views
 from remediator.bluegreen import begin
 from remediator.configuration import diff, patched, readable, render, warnings
 from remediator.errors import RequestError
-from remediator.handlers import Handlers, actor_of, unknown
+from remediator.handlers import Handlers, actor_of, bot_named, unknown
 from remediator.model import Bot, ConfigVersion, Run
 from remediator.operation import ANY, Operation
 from remediator.requests import ConfigRequest, RollbackRequest, read_body
@@ -155,7 +155,7 @@ class Changes(Handlers):
         if run is None:
             return JSONResponse({**answer, "deploymentId": None}, 200)
         self.services.engine.drive(run)
-        location = {"Location": f"/deploy/{run.id}"}
+        location = {"Location": run.path}
         return JSONResponse({**answer, "deploymentId": run.id, "status": run.status}, 202, headers=location)
 
 
@@ -170,9 +170,7 @@ def rendered(
 
 
 async def _settled(tx: Transaction, name: str) -> Bot:
-    bot = await tx.bot(name)
-    if bot is None:
-        raise unknown("bot", name, "GET /sd lists the bots")
+    bot = await bot_named(tx, name)
     if bot.state != "active":
         raise RequestError(
             409, f"{name!r} is {bot.state}", field="bot", remedy="ask again when it has been deployed"

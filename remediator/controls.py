@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from remediator import views
 from remediator.errors import RequestError
 from remediator.explain import explain
-from remediator.handlers import Handlers, actor_of, unknown
+from remediator.handlers import Handlers, actor_of, bot_named, unknown
 from remediator.model import Run
 from remediator.requests import HoldRequest, SpokenRequest, read_body
 from remediator.transaction import Transaction
@@ -66,9 +66,7 @@ class Controls(Handlers):
         """Let automatic recovery have the bot again."""
         name = request.path_params["bot"]
         async with self.services.store.write() as tx:
-            bot = await tx.bot(name)
-            if bot is None:
-                raise unknown("bot", name, "GET /sd lists the bots")
+            bot = await bot_named(tx, name)
             if bot.quarantined_at is None:
                 raise RequestError(409, f"{name!r} is not in quarantine", field="bot")
             await tx.change_bot(name, quarantined_at=None, quarantine_reason=None, attempts_from=tx.now)
@@ -79,9 +77,7 @@ class Controls(Handlers):
         """In order: what came in, what each gate said, what was done and seen, and what happens next."""
         name = request.path_params["bot"]
         async with self.services.store.read() as tx:
-            bot = await tx.bot(name)
-            if bot is None:
-                raise unknown("bot", name, "GET /sd lists the bots")
+            bot = await bot_named(tx, name)
             run = await tx.active_run(name) or await tx.last_recovery(name)
             story = explain(
                 bot,

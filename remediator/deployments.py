@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from remediator import bluegreen, metrics, views
 from remediator.configuration import warnings
 from remediator.experience import Experience
-from remediator.handlers import Handlers, actor_of, unknown
+from remediator.handlers import Handlers, actor_of, bot_named, unknown
 from remediator.model import Run, Step
 from remediator.operation import ANY, Operation
 from remediator.progress import progress
@@ -73,15 +73,13 @@ class Deployments(Handlers):
         asked = await read_body(request, RedeployRequest)
         who = asked.by or actor_of(request)
         async with self.services.store.write() as tx:
-            bot = await tx.bot(name)
-            if bot is None:
-                raise unknown("bot", name, "GET /sd lists the bots")
+            bot = await bot_named(tx, name)
             run = await bluegreen.begin(
                 self.services, tx, bot, version=asked.version, actor=who, reason=asked.reason
             )
             view = await described(tx, run)
         self.services.engine.drive(run)
-        return JSONResponse(view, 202, headers={"Location": f"/deploy/{run.id}"})
+        return JSONResponse(view, 202, headers={"Location": run.path})
 
 
 OPERATIONS: Final = (

@@ -14,7 +14,7 @@ from remediator.caller import DEPLOYMENT_TAG, Instance
 from remediator.changes import rendered
 from remediator.deployments import described
 from remediator.errors import RequestError
-from remediator.handlers import actor_of, unknown
+from remediator.handlers import actor_of, free_bot
 from remediator.journal import Done, Journal, Outcome
 from remediator.lease import LeaseLostError
 from remediator.model import Bot, Run
@@ -151,7 +151,7 @@ class Lifecycle(Reaping):
             "warnings": said,
         }
         status = 201 if ended.finished_at is not None else 202
-        return JSONResponse({**answer, "warnings": said}, status, headers={"Location": f"/deploy/{run.id}"})
+        return JSONResponse({**answer, "warnings": said}, status, headers={"Location": run.path})
 
     # retire
 
@@ -162,22 +162,11 @@ class Lifecycle(Reaping):
             raise RequestError(422, f"is {text!r}", field="snapshot", remedy="use true or false")
         who = request.query_params.get("by") or actor_of(request)
         async with self.services.store.write() as tx:
-            bot = await tx.bot(name)
-            if bot is None:
-                raise unknown("bot", name, "GET /sd lists the bots")
-            active = await tx.active_run(name)
-            if active is not None:
-                path = "recover" if active.kind == "recover" else "deploy"
-                raise RequestError(
-                    409,
-                    f"{name!r} is in the hands of {active.id} ({active.status}: {active.reason})",
-                    field="bot",
-                    remedy=f"GET /{path}/{active.id} shows it; ask again when it has ended",
-                )
+            bot = await free_bot(tx, name)
             run = await begin_retirement(tx, bot, text == "true", who)
             view = await described(tx, run)
         self.services.engine.drive(run)
-        return JSONResponse(view, 202, headers={"Location": f"/deploy/{run.id}"})
+        return JSONResponse(view, 202, headers={"Location": run.path})
 
 
 def _bot(asked: AdoptRequest, config: Mapping[str, Any], config_sha: str, address: str) -> Bot:

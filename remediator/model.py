@@ -86,6 +86,11 @@ class Run:
     fence: int = 0
     cancel: str | None = None
 
+    @property
+    def path(self) -> str:
+        """Where the API shows it."""
+        return f"/{'recover' if self.kind == 'recover' else 'deploy'}/{self.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

@@ -12,7 +12,7 @@ from remediator.bluegreen import begin
 from remediator.drift import METADATA, Difference
 from remediator.ec2 import AwsError
 from remediator.errors import RequestError
-from remediator.handlers import Handlers, actor_of, unknown
+from remediator.handlers import Handlers, actor_of, bot_named
 from remediator.inspector import Inspector, seen
 from remediator.model import Bot, Run
 from remediator.operation import ANY, Operation
@@ -51,7 +51,7 @@ class Reconciling(Handlers):
             return JSONResponse(answer)
         run = await self._redeploy(name, who, f"it drifted: {', '.join(broken)}")
         self.services.engine.drive(run)
-        location = {"Location": f"/deploy/{run.id}"}
+        location = {"Location": run.path}
         return JSONResponse({**answer, "deploymentId": run.id, "status": run.status}, 202, headers=location)
 
     def _inspector(self) -> Inspector:
@@ -108,9 +108,7 @@ class Reconciling(Handlers):
 
 
 async def _in_no_hands(tx: Transaction, name: str) -> Bot:
-    bot = await tx.bot(name)
-    if bot is None:
-        raise unknown("bot", name, "GET /sd lists the bots")
+    bot = await bot_named(tx, name)
     run = await tx.active_run(name)
     if run is not None or bot.state != "active":
         hands = f"in the hands of {run.id} ({run.status})" if run is not None else bot.state

@@ -23,8 +23,7 @@ def message(run: Run, outcome: str, why: str, seconds: float, public_url: str) -
     if said is None:
         return ""
     text = said.format(bot=run.bot, seconds=seconds, why=why)
-    path = "recover" if run.kind == "recover" else "deploy"
-    return f"{text}\n{public_url.rstrip('/')}/{path}/{run.id}" if public_url else f"{text}\n{run.id}"
+    return f"{text}\n{public_url.rstrip('/')}{run.path}" if public_url else f"{text}\n{run.id}"
 
 
 def approval_wanted(run: Run, tier: str, seen: str, timeout: float) -> str:
