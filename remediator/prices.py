@@ -18,7 +18,6 @@ _USAGE: Final = {
     "address": "PublicIPv4:InUseAddress",
     "burst": "CPUCredits:t3",
 }
-STALE_AFTER: Final = 90 * 86400  # seconds from which a table is said to be old
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,8 @@ def shipped(region: str) -> PriceTable:
     data = _shipped()
     if region not in data["regions"]:
         return PriceTable(region)
-    return table(region, data["as_of"], data["source"], data["regions"][region])
+    items = {**data, **data["regions"][region]}  # a region may have a date and a source of its own
+    return table(region, items["as_of"], items["source"], items)
 
 
 def shipped_regions() -> list[str]:

@@ -56,6 +56,14 @@ def test_the_prices_of_virginia_are_those_of_the_price_list() -> None:
     assert (prices.gp3, prices.address, prices.burst) == (0.08, 0.005, 0.05)
 
 
+def test_a_region_says_the_date_and_the_source_of_its_own_prices() -> None:
+    virginia, ohio = shipped("us-east-1"), shipped("us-east-2")
+    assert virginia.instance == ohio.instance
+    assert virginia.as_of > ohio.as_of
+    assert "karpenter" in virginia.source
+    assert "karpenter" not in ohio.source
+
+
 def test_a_region_that_is_not_listed_has_unknown_prices_and_not_those_of_another() -> None:
     prices = shipped("mars-north-1")
     assert prices.instance == {}
