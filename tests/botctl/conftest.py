@@ -112,6 +112,9 @@ async def forge(service: Service) -> str:
     return "forge"
 
 
+DEFAULT_SIGNALS = ("env", "--default-signal=INT,QUIT")  # what a shell starts in the background ignores them
+
+
 class Terminal:
     """botctl at a pseudo-terminal of its own: what it shows, what is typed."""
 
@@ -119,7 +122,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self.shown = b""
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
+            [*DEFAULT_SIGNALS, "setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
             env={**os.environ, **at, "TERM": "xterm-256color", "LINES": "40"},
             stdin=slave,
             stdout=slave,
