@@ -86,12 +86,20 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
 
     async def begin_deploy(self, asked: DeployRequest, actor: str) -> tuple[Run, Mapping[str, Any]]:
         """The run, under way, and the bot's configuration. RequestError where it may not be."""
-        template = self._template(asked)
-        services = self.services
-        run_id = "dep-" + secrets.token_hex(8)
-        async with services.store.write() as tx:
-            run, config = await self._reserve(tx, asked, template, run_id, actor)
-        token = asked.telegram_token.get_secret_value()
+        async with self.services.store.write() as tx:
+            run, config = await self.reserve(tx, asked, actor)
+        await self.set_out(run, asked)
+        return run, config
+
+    async def reserve(
+        self, tx: Transaction, asked: DeployRequest, actor: str
+    ) -> tuple[Run, Mapping[str, Any]]:
+        """The name and the run, with whatever else the transaction is for; `set_out` follows its commit."""
+        return await self._reserve(tx, asked, self._template(asked), "dep-" + secrets.token_hex(8), actor)
+
+    async def set_out(self, run: Run, asked: DeployRequest) -> None:
+        """The token is kept, and the run under way."""
+        services, token = self.services, asked.telegram_token.get_secret_value()
 
         async def store_token(_: Mapping[str, Any]) -> Outcome:
             await services.aws.put_token(run.bot, token)
@@ -113,7 +121,6 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
                 field="telegramToken",
                 remedy="see to it that this service may call ssm:PutParameter, then send the deploy again",
             )
-        return run, config
 
     def _template(self, asked: DeployRequest) -> BotTemplate:
         try:

@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 
 from remediator.errors import RequestError
 from remediator.handlers import Handlers, actor_of, unknown
-from remediator.ledger import Ledger
 from remediator.modes import mode_of_scaling
 from remediator.operation import ANY, Operation
 from remediator.requests import SpokenRequest, read_body
@@ -28,7 +27,7 @@ class Groups(Handlers):
         spoken = await read_body(request, SpokenRequest)
         who = spoken.by or actor_of(request)
         async with self.services.store.write() as tx:
-            state = await Ledger(tx).scaling(template, environment)
+            state = await tx.scaling(template, environment)
             proposed = state.get("proposed")
             if not state:
                 raise unknown("template", f"{template}/{environment}", "GET /scaling lists the groups")
@@ -40,7 +39,7 @@ class Groups(Handlers):
                     remedy="GET /scaling shows what each group is up to",
                 )
             state["proposed"] = {**proposed, "approved": who}
-            await Ledger(tx).keep_scaling(template, environment, state)
+            await tx.keep_scaling(template, environment, state)
             direction = str(proposed["direction"])
             told = {"template": template, "environment": environment, "direction": direction}
             await tx.audit("scale.approved", actor=who, reason=spoken.reason, **told)
@@ -55,7 +54,7 @@ class Groups(Handlers):
                     policy = self.services.templates.get(template, environment).scaling
                     if policy is None:
                         continue
-                    state = await Ledger(tx).scaling(template, environment)
+                    state = await tx.scaling(template, environment)
                     past, proposed = state.get("past", {}), state.get("proposed")
                     found.append(
                         {

@@ -10,7 +10,7 @@ from remediator.budget import Budget
 from remediator.cost import ModelSpend, Rate
 from remediator.model_prices import Counters
 from remediator.prices import PriceTable, table
-from remediator.schema import advice, audit, budgets, model_spend, prices, rates, scaling, usage_marks
+from remediator.schema import advice, budgets, model_spend, prices, rates, usage_marks
 from remediator.transaction import Transaction
 
 _SPEND_KEY = ("bot", "model", "month", "template", "environment")
@@ -151,27 +151,6 @@ class Ledger:
         await self.tx.execute(delete(advice))
         if every:
             await self.tx.execute(insert(advice), [asdict(one) for one in every])
-
-    # scaling
-
-    async def scaling(self, template: str, environment: str) -> dict[str, Any]:
-        of = (scaling.c.template == template) & (scaling.c.environment == environment)
-        found = (await self.tx.execute(select(scaling.c.state).where(of))).scalar_one_or_none()
-        return dict(found or {})
-
-    async def deployers(self, bots: Sequence[str]) -> dict[str, str]:
-        """Who asked for the newest deploy of each bot, as the audit trail has it."""
-        asked = select(audit.c.bot, audit.c.actor).where(
-            audit.c.event == "deploy.asked", audit.c.bot.in_(bots)
-        )
-        found = await self.tx.execute(asked.order_by(audit.c.id))
-        return {row.bot: row.actor for row in found}
-
-    async def keep_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
-        of = (scaling.c.template == template) & (scaling.c.environment == environment)
-        if (await self.tx.execute(update(scaling).where(of).values(state=dict(state)))).rowcount == 0:
-            row = {"template": template, "environment": environment, "state": dict(state)}
-            await self.tx.execute(insert(scaling).values(row))
 
 
 def _new(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

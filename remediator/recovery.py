@@ -294,11 +294,16 @@ class Recovery:
             await tx.audit("sight.lost" if after else "sight.back", why=why)
 
     async def watch_storm(self) -> None:
-        """While a storm is on, look again, so that its end is seen though no run asks."""
+        """While a storm is on, look again, so that its end is seen though no run asks.
+
+        Also one that another replica saw, or this one in an earlier life.
+        """
         while True:
             await asyncio.sleep(self.settings.gate_interval)
             try:
-                if self.storm.active:
+                async with self.store.read() as tx:
+                    kept = await tx.fact("storm")
+                if kept and Storm(**kept).active:
                     fleet = await self._census()
                     async with self.store.write() as tx:
                         await self._weather(tx, fleet)

@@ -12,14 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from remediator import metrics
 from remediator.api import Api
 from remediator.awserror import AwsError
 from remediator.errors import RequestError
 from remediator.gates import Verdict
-from remediator.ledger import Ledger
 from remediator.lifecycle import begin_retirement
 from remediator.metrics import Series
 from remediator.model import Run
@@ -35,6 +33,8 @@ from templates import ENVIRONMENTS
 log = structlog.get_logger()
 
 ACTOR: Final = "scaling"
+Where = tuple[str, str]  # template, environment
+Offer = DeployRequest | str  # what a new bot is deployed with; or why there is nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,15 @@ class Kept:
         if not state:
             return cls()
         return cls(Past(**state["past"]), state["proposed"], state["said"])
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What all groups are judged by, until then (Unix seconds)."""
+
+    sights: Sights
+    blind: str
+    until: float
 
 
 @dataclass
@@ -71,62 +80,82 @@ class Scaler:
         return found
 
     async def serve(self) -> None:
-        interval = self.services.settings.scaling_interval
         while True:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(self.services.settings.scaling_interval)
             try:
-                async with self.services.store.write() as tx:
-                    ours = await tx.turn("scaling", 2 * interval)
-                if ours:
-                    await self.round()
+                await self.round()
             except Exception:  # the boundary of this task: the next look may succeed
                 log.exception("no group was scaled")
 
     async def round(self) -> None:
-        """Look at every group once, and begin at most one move in each."""
+        """Look at every group once, and begin at most one move in each; what comes too late is not done.
+
+        The turn is one replica's for as long as a look is good for: whoever was frozen in between has lost
+        both, and decides nothing by what it saw then.
+        """
+        store, sight = self.services.store, self.services.recovery.sight
+        lasts = 2 * self.services.settings.scaling_interval
+        async with store.write() as tx:
+            ours, until = await tx.turn("scaling", lasts), tx.now + lasts
         prometheus = self.services.prometheus
-        sights = await look(prometheus) if prometheus is not None else None
+        sights = await look(prometheus) if ours and prometheus is not None else None
         if sights is None:
             return
-        blind, silences = await asyncio.gather(
-            self.services.recovery.sight.blind(), self.services.recovery.sight.silences()
-        )
+        blind, silences = await asyncio.gather(sight.blind(), sight.silences())
         shown: dict[Series, list[tuple[tuple[str, ...], float]]] = {one: [] for one in metrics.SCALING_SERIES}
         for template, environment, policy in self.groups():
             labels = template, environment
-            silenced = self.services.recovery.sight.silenced_by(
-                silences, [{"template": template, "environment": environment}]
-            )
-            group = await self._scale(template, environment, policy, sights, blind or silenced)
+            silenced = sight.silenced_by(silences, [{"template": template, "environment": environment}])
+            group = await self._scale(labels, policy, Round(sights, blind or silenced, until))
+            if group is None:
+                return
             shown[metrics.SCALING_BOTS].append((labels, group.bots))
             shown[metrics.SCALING_CAPACITY].append((labels, group.capacity))
             shown[metrics.SCALING_TARGET].append((labels, policy.target))
         self.services.metrics.scaling.show(shown)
 
-    async def _scale(
-        self, template: str, environment: str, policy: Policy, sights: Sights, blind: str
-    ) -> Group:
-        where, limits = (template, environment), self.services.recovery.limits
+    async def _scale(self, where: Where, policy: Policy, seen: Round) -> Group | None:
+        """The group as it is; None where it is too late to say."""
+        group, due = await self._look(where, policy, seen, None)
+        if due:  # AWS is not asked within a transaction; when it has answered, all is looked at once more
+            group, _ = await self._look(where, policy, seen, await self._offer(*where))
+        return group
+
+    async def _look(
+        self, where: Where, policy: Policy, seen: Round, offer: Offer | None
+    ) -> tuple[Group | None, bool]:
+        """The group, and whether it is to grow as soon as there is an offer.
+
+        A move is decided, allowed, written down and begun in one transaction: whoever dies on the way, or
+        comes back to it late, has begun it once or not at all.
+        """
+        run, limits = None, self.services.recovery.limits
         async with self.services.store.write() as tx:
-            kept = Kept.of(await Ledger(tx).scaling(*where))
+            if tx.now >= seen.until:
+                return None, False
+            kept = Kept.of(await tx.scaling(*where))
             bots, active = await tx.bots(), await tx.active_runs()
             ours = [bot for bot in bots if (bot.template, bot.environment) == where]
             added = await added_by(tx, ours, ACTOR)
-            group = group_of(ours, added, active, sights, await storm(tx, bots, sights, limits))
+            raging = await storm(tx, bots, seen.sights, limits)
+            group = group_of(ours, added, active, seen.sights, raging)
             past, move = decide(policy, group, kept.past, tx.now)
             kept = replace(kept, past=past, proposed=self._fresh(kept.proposed, move, tx.now))
-            held = await held_by(tx, ours, *where, blind, limits) if move.direction else None
-            go = bool(move.direction) and held is None and self._may(environment, kept)
-            if go:  # the clocks begin anew before the effect: whoever dies in between has done nothing twice
-                kept = Kept(moved(past, move.direction, tx.now), None, kept.said)
+            held = await held_by(tx, ours, *where, seen.blind, limits) if move.direction else None
+            if move.direction and held is None and self._may(where[1], kept):
+                if move.direction == "out" and offer is None:
+                    return group, True
+                kept, run = await self._begin(tx, where, move, kept, added, offer)
             elif move.direction:
                 kept = await self._say(tx, where, move, held, kept)
-            else:
+            elif past.short_since is None and past.calm_since is None:
                 kept = replace(kept, said="")
-            await Ledger(tx).keep_scaling(*where, asdict(kept))
-        if go:
-            await self._do(where, move, kept, added)
-        return group
+            await tx.keep_scaling(*where, asdict(kept))
+        if run is not None:
+            self.services.metrics.scalings.labels(move.direction, "begun").inc()
+            log.info("group scaled", run=run.id, bot=run.bot, why=move.why, **_told(where, move))
+            await self._drive(run, offer)
+        return group, False
 
     def _may(self, environment: str, kept: Kept) -> bool:
         """Whether the mode lets it."""
@@ -139,9 +168,7 @@ class Scaler:
             return None
         return proposed if now < proposed["at"] + self.services.settings.approval_timeout else None
 
-    async def _say(
-        self, tx: Transaction, where: tuple[str, str], move: Move, held: Verdict | None, kept: Kept
-    ) -> Kept:
+    async def _say(self, tx: Transaction, where: Where, move: Move, held: Verdict | None, kept: Kept) -> Kept:
         """Write down what is not done, once as long as it is the same."""
         template, environment = where
         mode = mode_of_scaling(self.services.settings.modes, environment)
@@ -161,30 +188,51 @@ class Scaler:
 
     # doing it
 
-    async def _do(self, where: tuple[str, str], move: Move, kept: Kept, added: Sequence[str]) -> None:
-        bot, run_id, refused = "", "", ""
+    async def _begin(
+        self,
+        tx: Transaction,
+        where: Where,
+        move: Move,
+        kept: Kept,
+        added: Sequence[str],
+        offer: Offer | None,
+    ) -> tuple[Kept, Run | None]:
+        """With its clocks begun anew; also where it is refused, so that it is not asked for all the time."""
         try:
-            run = await (self._grow(*where) if move.direction == "out" else self._shrink(added))
-            bot, run_id = run.bot, run.id
-        except (RequestError, AwsError, IntegrityError) as error:
+            run = await (self._grow(tx, offer) if move.direction == "out" else self._shrink(tx, added))
+        except RequestError as error:
             refused = str(error).splitlines()[0]
-        outcome = "refused" if refused else "begun"
-        async with self.services.store.write() as tx:
-            if refused != kept.said or not refused:
-                told, why = _told(where, move), refused or move.why
-                await tx.audit(f"scale.{outcome}", bot=bot, run_id=run_id, actor=ACTOR, **told, why=why)
-            await Ledger(tx).keep_scaling(*where, asdict(replace(kept, said=refused)))
-        self.services.metrics.scalings.labels(move.direction, outcome).inc()
-        log.info("group scaled", outcome=outcome, bot=bot, why=refused or move.why, **_told(where, move))
+            if refused != kept.said:
+                await tx.audit("scale.refused", actor=ACTOR, **_told(where, move), why=refused)
+                self.services.metrics.scalings.labels(move.direction, "refused").inc()
+            return Kept(replace(kept.past, short_since=None, calm_since=None), None, refused), None
+        told = _told(where, move)
+        await tx.audit("scale.begun", bot=run.bot, run_id=run.id, actor=ACTOR, **told, why=move.why)
+        return Kept(moved(kept.past, move.direction, tx.now)), run
 
-    async def _grow(self, template: str, environment: str) -> Run:
-        number, token = await self._free_token(template)
-        name = f"{template}-{number}"
-        asked = DeployRequest.model_validate(
-            {"botName": name, "botType": template, "telegramToken": token, "environment": environment}
-        )
-        run, _ = await Api(self.services).begin_deploy(asked, ACTOR)
+    async def _drive(self, run: Run, offer: Offer | None) -> None:
+        if run.kind == "retire" or not isinstance(offer, DeployRequest):
+            self.services.engine.drive(run)
+            return
+        try:
+            await Api(self.services).set_out(run, offer)
+        except RequestError as error:
+            log.warning("a bot was not added", run=run.id, why=str(error))
+
+    async def _grow(self, tx: Transaction, offer: Offer | None) -> Run:
+        if not isinstance(offer, DeployRequest):
+            raise RequestError(409, offer or "nothing is offered")
+        run, _ = await Api(self.services).reserve(tx, offer, ACTOR)
         return run
+
+    async def _offer(self, template: str, environment: str) -> Offer:
+        """A name and its token; or why there is none."""
+        try:
+            number, token = await self._free_token(template)
+        except (RequestError, AwsError) as error:
+            return str(error)
+        asked = {"botName": f"{template}-{number}", "botType": template, "environment": environment}
+        return DeployRequest.model_validate({**asked, "telegramToken": token})
 
     async def _free_token(self, template: str) -> tuple[int, Any]:
         """The first of the pool that no bot has. RequestError where there is none."""
@@ -202,21 +250,16 @@ class Scaler:
             remedy="put one there for each bot that may be added, as a SecureString",
         )
 
-    async def _shrink(self, added: Sequence[str]) -> Run:
+    async def _shrink(self, tx: Transaction, added: Sequence[str]) -> Run:
         """Retire the newest that scaling added; never one that a person has declared."""
-        async with self.services.store.write() as tx:
-            for name in reversed(added):
-                bot = await tx.bot(name)
-                if bot is not None and bot.state == "active" and await tx.active_run(name) is None:
-                    run = await begin_retirement(tx, bot, False, ACTOR)
-                    break
-            else:
-                raise RequestError(409, "every bot that scaling added is in the hands of a run")
-        self.services.engine.drive(run)
-        return run
+        for name in reversed(added):
+            bot = await tx.bot(name)
+            if bot is not None and bot.state == "active" and await tx.active_run(name) is None:
+                return await begin_retirement(tx, bot, False, ACTOR)
+        raise RequestError(409, "every bot that scaling added is in the hands of a run")
 
 
-def _told(where: tuple[str, str], move: Move) -> dict[str, str]:
+def _told(where: Where, move: Move) -> dict[str, str]:
     return {"template": where[0], "environment": where[1], "direction": move.direction}
 
 

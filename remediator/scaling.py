@@ -74,8 +74,8 @@ class Move:
 
 def decide(policy: Policy, group: Group, past: Past, now: float) -> tuple[Past, Move]:
     """The past as it is from now on, and the move. Who makes the move tells by `moved`."""
-    if group.storm or group.bots <= group.added:
-        why = "a storm is on" if group.storm else "nobody has deployed a bot of it"
+    why = _keeps_off(group)
+    if why:  # what one bot more or less has come to is seen only once it is there, or gone
         return replace(past, short_since=None, calm_since=None), Move("", why)
     short = group.bots < policy.min or (group.bots < policy.max and group.capacity < policy.target)
     calm = group.added > 0 and (
@@ -94,6 +94,14 @@ def decide(policy: Policy, group: Group, past: Past, now: float) -> tuple[Past, 
     return past, _move(policy, group, past, now)
 
 
+def _keeps_off(group: Group) -> str:
+    if group.storm:
+        return "a storm is on"
+    if group.busy:
+        return "a bot of it is being deployed or taken away"
+    return "nobody has deployed a bot of it" if group.bots <= group.added else ""
+
+
 def moved(past: Past, direction: Direction, now: float) -> Past:
     """After a move both clocks begin anew."""
     return Past(None, None, now, direction) if direction else past
@@ -101,8 +109,6 @@ def moved(past: Past, direction: Direction, now: float) -> Past:
 
 def _move(policy: Policy, group: Group, past: Past, now: float) -> Move:
     seen = f"capacity {group.capacity:.0%} of {group.bots} bots, target {policy.target:.0%}"
-    if group.busy:
-        return Move("", f"{seen}; a bot of it is being deployed or taken away")
     if past.short_since is not None:
         waits = max(past.short_since + policy.patience, _free(policy, past, "out")) - now
         if waits > 0:

@@ -10,7 +10,6 @@ import structlog
 
 from remediator.gates import Effect, Fleet, Limits, Seen, Storm, Verdict, over_limit, tokens
 from remediator.ladder import TIERS
-from remediator.ledger import Ledger
 from remediator.model import Bot, Run
 from remediator.prometheus import Prometheus, PrometheusError
 from remediator.scaling import Group
@@ -56,7 +55,13 @@ async def storm(tx: Transaction, bots: Sequence[Bot], sights: Sights, limits: Li
     if kept and Storm(**kept).active:
         return True
     seen = tuple(
-        Seen(bot.template, bot.environment, bot.zone, sights.scores[bot.name] < CRITICAL)
+        Seen(
+            bot.template,
+            bot.environment,
+            bot.zone,
+            ill=sights.scores[bot.name] < CRITICAL,
+            quarantined=bot.quarantined_at is not None,
+        )
         for bot in bots
         if bot.state == "active" and bot.name in sights.scores
     )
@@ -85,7 +90,7 @@ async def held_by(
 
 async def added_by(tx: Transaction, bots: Sequence[Bot], actor: str) -> list[str]:
     """Those that this actor deployed, oldest first."""
-    asked = await Ledger(tx).deployers([bot.name for bot in bots])
+    asked = await tx.brought_by([bot.name for bot in bots])
     ours = [bot for bot in bots if asked.get(bot.name) == actor]
     return [bot.name for bot in sorted(ours, key=lambda bot: (bot.created_at, bot.name))]
 

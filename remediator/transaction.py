@@ -53,11 +53,13 @@ from remediator.schema import (
     holds,
     notifications,
     runs,
+    scaling,
     steps,
     verdicts,
 )
 
 OWN_GRACE = 60.0  # seconds a request may take for the first step of the run it began
+BROUGHT: Final = ("deploy.asked", "adopt.asked")  # how a bot comes into the registry
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
 ALERT_CHANGES: Final = ("status", "last_seen", "times_seen", "run_id", "ignored")
@@ -574,6 +576,28 @@ class Transaction:
         changed = update(facts).where(facts.c.name == name).values(value=value)
         if (await self.execute(changed)).rowcount == 0:
             await self.execute(insert(facts).values(name=name, value=value))
+
+    # scaling
+
+    async def scaling(self, template: str, environment: str) -> dict[str, Any]:
+        """What is kept of that group; nothing where it never was looked at."""
+        of = (scaling.c.template == template) & (scaling.c.environment == environment)
+        found = (await self.execute(select(scaling.c.state).where(of))).scalar_one_or_none()
+        return dict(found or {})
+
+    async def keep_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
+        of = (scaling.c.template == template) & (scaling.c.environment == environment)
+        if (await self.execute(update(scaling).where(of).values(state=dict(state)))).rowcount == 0:
+            row = {"template": template, "environment": environment, "state": dict(state)}
+            await self.execute(insert(scaling).values(row))
+
+    async def brought_by(self, bots: Collection[str]) -> dict[str, str]:
+        """Who asked for each of these bots, by deploying or adopting it, as the audit trail has it."""
+        asked = select(audit.c.bot, audit.c.actor).where(
+            audit.c.event.in_(BROUGHT), audit.c.bot.in_(list(bots))
+        )
+        found = await self.execute(asked.order_by(audit.c.id))
+        return {row.bot: row.actor for row in found}  # the newest: a name may be used again
 
 
 def _some(values: Collection[Any]) -> Iterator[list[Any]]:

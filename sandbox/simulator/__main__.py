@@ -44,6 +44,7 @@ def main() -> int:
     )
     asked = parser.parse_args()
     began, events, violations = time.monotonic(), 0, 0
+    scaled_out = scaled_in = 0
     if asked.seed is not None:
         _quiet()
         results: Iterable[Result] = [check(asked.seed, trace=asked.trace)]
@@ -53,11 +54,14 @@ def main() -> int:
     for result in results:
         seeds += 1
         events += result.events
+        scaled_out += result.scaled_out
+        scaled_in += result.scaled_in
         if result.violation:
             violations += 1
             _tell(result)
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"seeds": seeds, "events": events, "violations": violations, "seconds": seconds}))
+    told = {"seeds": seeds, "events": events, "violations": violations, "seconds": seconds}
+    print(json.dumps({**told, "scaled_out": scaled_out, "scaled_in": scaled_in}))
     return 1 if violations else 0
 
 

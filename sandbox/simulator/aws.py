@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from pydantic import SecretStr
+
+from remediator.addresses import Address
 from remediator.ec2 import MANAGED, Aws, AwsError, Command, Guard, Instance
+from sandbox.simulator.clock import EPOCH
 from sandbox.simulator.world import Machine, World
 
 T = TypeVar("T")
@@ -45,6 +49,7 @@ class Region:
     tokens: dict[str, str] = field(default_factory=dict)  # ClientToken → instance
     sent: dict[str, Sent] = field(default_factory=dict)
     parameters: dict[str, float] = field(default_factory=dict)
+    pooled: int = 0  # tokens that people put aside for each template
 
     def trouble(self) -> How | None:
         now = self.world.time()
@@ -64,7 +69,9 @@ class Caller(Protocol):
     def after_effect(self, operation: str) -> None: ...
 
 
-ASKS: Final = ("GetParameter", "DescribeInstances", "ListCommands", "GetCommandInvocation")
+ASKS: Final = (
+    "GetParameter", "DescribeInstances", "DescribeAddresses", "ListCommands", "GetCommandInvocation",
+)  # fmt: skip
 
 
 class SimulatedAws(Aws):
@@ -73,9 +80,18 @@ class SimulatedAws(Aws):
         self._world = region.world
 
     async def _do(
-        self, operation: str, effect: Callable[[], T], guard: Guard | None = None, *, hidden: bool = False
+        self,
+        operation: str,
+        effect: Callable[[], T],
+        guard: Guard | None = None,
+        *,
+        hidden: bool = False,
+        known: Callable[[], bool] = lambda: False,
     ) -> T:
-        """One request: on its way, carried out, and its answer on the way back."""
+        """One request: on its way, carried out, and its answer on the way back.
+
+        `known`: whether it was carried out before, so that there is room for it.
+        """
         region, caller, asks = self._region, self._caller, operation in ASKS
         await caller.reach()
         how = region.trouble()
@@ -87,7 +103,7 @@ class SimulatedAws(Aws):
             raise AwsError("unavailable", operation, "RequestLimitExceeded", "slow down")
         if how == "denied" and not asks:
             raise AwsError("denied", operation, "UnauthorizedOperation", "not allowed")
-        if how == "capacity" and operation == "RunInstances":
+        if how == "capacity" and operation == "RunInstances" and not known():
             raise AwsError("capacity", operation, "InsufficientInstanceCapacity", "none left in this zone")
         if guard is not None:
             guard()
@@ -155,7 +171,9 @@ class SimulatedAws(Aws):
             self._caller.effect("launch", run_id, machine.id)
             return machine.id
 
-        return await self._do("RunInstances", launch, guard)
+        return await self._do(
+            "RunInstances", launch, guard, known=lambda: request["ClientToken"] in region.tokens
+        )
 
     async def instances(self) -> dict[str, Instance]:
         def read() -> dict[str, Instance]:
@@ -193,6 +211,19 @@ class SimulatedAws(Aws):
         except AwsError as error:
             if error.kind != "gone":
                 raise
+
+    async def stop(self, instance_id: str, guard: Guard) -> None:
+        run_id = _run_id()
+
+        def stop() -> None:
+            self._machine("StopInstances", instance_id).stopped = True
+            self._caller.effect("stop", run_id, instance_id)
+
+        await self._managed("StopInstances", instance_id)
+        await self._do("StopInstances", stop, guard)
+
+    async def addresses(self) -> list[Address]:
+        return await self._do("DescribeAddresses", list[Address])
 
     # recovering
 
@@ -257,7 +288,12 @@ class SimulatedAws(Aws):
         await self._do("PutParameter", lambda: self._region.parameters.update({bot: self._world.time()}))
 
     async def has_token(self, bot: str, since: float) -> bool:
-        return await self._do("GetParameter", lambda: bot in self._region.parameters)
+        put = self._region.parameters
+        return await self._do("GetParameter", lambda: bot in put and EPOCH + put[bot] >= since - 1)
+
+    async def pooled_token(self, template: str, number: int) -> SecretStr | None:
+        there = 1 <= number <= self._region.pooled
+        return await self._do("GetParameter", lambda: SecretStr(f"{number}:{template}") if there else None)
 
     async def delete_token(self, bot: str) -> None:
         await self._do("DeleteParameter", lambda: self._region.parameters.pop(bot, None))

@@ -13,12 +13,14 @@ from remediator.modes import mode_for
 from remediator.recovery import Around
 from remediator.settings import Settings
 from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.growth import Growth
 from sandbox.simulator.memory import MemoryDatabase
 from sandbox.simulator.tables import MemoryTransaction, Tables
 from sandbox.simulator.world import World
 
 TRACE: Final = 25  # events told with a violation
 LIVE: Final = ("intended", "acted")
+STEP_OF: Final = {"stop": "stopped"}  # where it is not called as the effect is
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Oracle:
     database: MemoryDatabase
     events: int = 0
     found: str = ""
+    growth: Growth | None = None
     first: tuple[float, str, str] | None = None  # when, bot, tier: the first decision of an alert's run
     trace: "deque[str]" = field(default_factory=lambda: deque(maxlen=TRACE))
     print_trace: bool = False
@@ -74,9 +77,13 @@ class Oracle:
                         self._tier_begins(tx, after.runs[run_id], steps[name])
         if after.bots is not before.bots:
             self._quarantines(tx)
+        if self.growth is not None:
+            self.growth.committed(tx)
 
     def _began(self, tx: MemoryTransaction, run: Run) -> None:
-        """The illness that a run has dealt with begins no other before `relapse_after`."""
+        """One run a bot; and the illness that one has dealt with begins no other before `relapse_after`."""
+        others = [one.id for one in tx.tables.runs.values() if one.bot == run.bot and one.finished_at is None]
+        self._must(others in ([run.id], []), f"{run.bot} is in the hands of {others}")
         asked_by = [key for key, alert in tx.tables.alerts.items() if alert.run_id == run.id]
         known = [tx.before.alerts.get(key) for key in asked_by]
         for was in known:
@@ -164,6 +171,12 @@ class Oracle:
         share = math.floor(self.settings.fleet_max_unhealthy_ratio * bots + 1e-9)
         return max(self.settings.fleet_min_unhealthy, share)
 
+    def too_many(self, ill: list[str], bots: int) -> bool:
+        """Whether so many ill ones are a storm, of so many that are seen."""
+        known = self.database.tables.bots
+        aside = sum(name in known and known[name].quarantined_at is not None for name in ill)
+        return len(ill) - aside > self._most(bots - aside) or aside > self._most(bots)
+
     def _rate(self, now: float) -> None:
         burst, refill = self.settings.actions_burst, self.settings.actions_refill
         level, at = self._bucket or (float(burst), now)
@@ -204,9 +217,10 @@ class Oracle:
         held = run.owner == replica and run.finished_at is None and (run.lease_until or 0) >= now
         self._must(held or self.database.alone, f"{what}: the run was not its own")
         self._must(run.bot == bot, f"{what}: that is {bot}'s")
-        step = tables.steps.get(run_id, {}).get(operation)
+        step = tables.steps.get(run_id, {}).get(STEP_OF.get(operation, operation))
         if operation == "terminate":
-            registered = [one.name for one in tables.bots.values() if one.instance_id == machine]
+            kept = [one for one in tables.bots.values() if one.instance_id == machine]
+            registered = [one.name for one in kept if run.kind != "retire" or one.name != run.bot]
             self._must(not registered, f"{what}: {registered} are there")
             return
         self._must(step is not None and step.state == "intended", f"{what}: without an intent")
@@ -235,7 +249,9 @@ class Oracle:
             run = tables.runs[run_id]
             self.violated(f"{run_id} of {run.bot} never ends ({run.status}: {run.reason})")
         for bot in {one.bot for one in self.world.machines.values()}:
-            live, most = self.world.live(bot), 1 + self._left_behind(bot)
+            live, most = self.world.live(bot), (bot in tables.bots) + self._left_behind(bot)
             self._must(len(live) <= most, f"{bot} was left with {len(live)} live instances")
+        if self.growth is not None:
+            self.growth.ended(tables)
         for fault in trail.faults(self.database.trail, tables.facts.get("audit_head", "")):
             self.violated(f"the audit trail: {fault}")

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any, Final
 
 from sandbox.simulator.aws import How, Trouble
+from sandbox.simulator.groups import Scaling, scaling
 from sandbox.simulator.world import CuredBy, Kind
 
 KINDS: Final[tuple[Kind, ...]] = ("die", "hang", "slow", "error")
@@ -39,6 +40,7 @@ class Plan:
     twice_alerted: bool  # two alerts tell of one illness
     careless: float  # share of the webhooks that are lost, doubled or late
     answers: tuple[str, ...]  # what people say when asked, in turn
+    scaling: Scaling | None
 
 
 def _size(random: Random) -> int:
@@ -83,7 +85,7 @@ def _settings(random: Random, mode: str | None) -> dict[str, Any]:
 
 
 def plan(seed: int, mode: str | None = None) -> Plan:
-    """`mode` overrides the mode of every tier, and nothing else."""
+    """`mode` overrides the mode of every tier; nothing scales then, as what follows would not compare."""
     random = Random(seed)  # noqa: S311 -- a simulation wants to be repeatable
     bots, replicas = _size(random), random.choice([1, 1, 2, 2, 3])
     until = random.uniform(120, 420)
@@ -158,6 +160,7 @@ def plan(seed: int, mode: str | None = None) -> Plan:
         twice_alerted=some(0.25),
         careless=random.choice([0.0, 0.1, 0.5]),
         answers=tuple(random.choice(["approve", "deny", ""]) for _ in range(8)),
+        scaling=scaling(seed, until) if mode is None else None,
     )
 
 

@@ -24,13 +24,21 @@ from remediator.model import RunKind
 from remediator.notify import Notifier
 from remediator.observer import InstanceObserver
 from remediator.restarters import SsmRestarter
+from remediator.retire import Retirement
 from remediator.services import Services
 from sandbox.simulator.aws import SimulatedAws
 from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.groups import SimulatedPrometheus
 from sandbox.simulator.memory import Hooks, MemoryStore
 from sandbox.simulator.surroundings import Surroundings
 from sandbox.simulator.tables import MemoryTransaction
-from sandbox.simulator.watched import SimulatedProber, SimulatedSight, WatchedEngine, WatchedRecovery
+from sandbox.simulator.watched import (
+    SimulatedProber,
+    SimulatedSight,
+    WatchedEngine,
+    WatchedRecovery,
+    WatchedScaler,
+)
 
 FROZEN_AFTER: Final = 5.0  # seconds until PostgreSQL ends the transaction of a frozen client
 HERE: contextvars.ContextVar["Replica | None"] = contextvars.ContextVar("replica", default=None)
@@ -80,27 +88,31 @@ class Replica(Hooks):
         runners: dict[RunKind, Runner] = {
             "recover": recovery.run,
             "deploy": Deployment(self.store, launcher).run,
+            "retire": Retirement(self.store, launcher).run,
         }
         notifier = Notifier(self.store, around.metrics, nobody, None)
         self.engine = WatchedEngine(self.store, runners, notifier, around.metrics, "")
         self.engine.oracle = around.oracle
         self.recovery = recovery
         nothing = cast(Any, None)  # no call that is made here asks for costs or advice
-        self.api = Api(
-            Services(
-                settings,
-                around.templates,
-                self.store,
-                aws,
-                prober,
-                recovery,
-                self.engine,
-                around.metrics,
-                None,
-                nothing,
-                nothing,
-            )
+        prometheus = None
+        if around.scrapes is not None:
+            prometheus = SimulatedPrometheus("", nobody, around.scrapes, self, lambda: around.blind)
+        services = Services(
+            settings,
+            around.templates,
+            self.store,
+            aws,
+            prober,
+            recovery,
+            self.engine,
+            around.metrics,
+            prometheus,
+            nothing,
+            nothing,
         )
+        self.api = Api(services)
+        self.scaler = WatchedScaler(services, around.oracle)
 
     # life and death
 
@@ -111,6 +123,8 @@ class Replica(Hooks):
                 break
             except SQLAlchemyError:
                 await asyncio.sleep(2)
+        if self.around.scrapes is not None:
+            self.spawn(self.scaler.serve())
         await self.recovery.watch_storm()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

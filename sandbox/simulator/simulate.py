@@ -3,6 +3,7 @@
 import asyncio
 import random as randomness
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Final
 
 from sandbox.simulator import clock
@@ -13,6 +14,7 @@ from sandbox.simulator.plan import plan
 from sandbox.simulator.replica import remember_tasks
 
 CALM: Final = 450.0  # seconds in which the ladder may finish what can be cured
+REST: Final = 3600.0  # seconds within which groups have come to rest
 END: Final = 900.0  # seconds within which every run must be over once every bot is well
 
 
@@ -23,6 +25,8 @@ class Result:
     violation: str
     trace: tuple[str, ...]
     first: tuple[float, str, str] | None
+    scaled_out: int = 0
+    scaled_in: int = 0
 
 
 class Simulation(Happenings):
@@ -36,6 +40,16 @@ class Simulation(Happenings):
                 said[key] = None
                 if word:
                     await self._any().call(word, params={"id": key[0]})
+
+    async def _answer_groups(self) -> None:
+        """The same, of groups that ask whether they may scale; most are told yes."""
+        random = Random(self.seed + 2)  # noqa: S311 -- repeatable
+        while True:
+            await asyncio.sleep(15)
+            for (template, environment), kept in list(self.tables.scaled.items()):
+                if kept["proposed"] and not kept["proposed"]["approved"] and random.random() < 0.7:
+                    where = {"template": template, "environment": environment}
+                    await self._any().call("approve_scaling", {"by": "ann"}, where)
 
     async def _restart_the_dead(self) -> None:
         while True:
@@ -53,6 +67,8 @@ class Simulation(Happenings):
         watchers = [self.alerting.watch(7.0 * number) for number in range(self.plan.watchers)]
         for work in (self.alerting.evaluate(), *watchers, self._answer(), self._restart_the_dead()):
             self._background.append(loop.create_task(work))
+        if self.plan.scaling is not None:
+            self._background.append(loop.create_task(self._answer_groups()))
         for one in self.plan.happenings:
             await self._pass(one.at - loop.time())
             if self._over:
@@ -96,7 +112,23 @@ class Simulation(Happenings):
             await self._pass(10)
         if not self._over:
             await self._pass(20)
+            await self._rest()
             self.oracle.ended()
+
+    async def _rest(self) -> None:
+        """Nothing changes any more: groups that scale may go where they belong, and stay there."""
+        growth, settings = self.oracle.growth, self.around.settings
+        if growth is None:
+            return
+        self.oracle.note("nothing changes")
+        growth.still_since = EPOCH + asyncio.get_running_loop().time()
+        quiet = settings.scaling_calm + settings.scaling_patience + 6 * settings.scaling_interval
+        moves, until = -1, asyncio.get_running_loop().time() + REST
+        while not self._over and (moves != growth.moves or self.tables.active):
+            if asyncio.get_running_loop().time() > until:
+                self.oracle.violated("its groups come to no rest")
+            moves = growth.moves
+            await self._pass(quiet)
 
     def _ill(self) -> list[str]:
         return [bot for bot, at in self._registry().items() if not self.around.world.look(at).healthy]
@@ -152,7 +184,9 @@ def simulate(
     except NothingHappensError:
         made[0].oracle.violated("everything waits for something that never comes")
     oracle = made[0].oracle
-    return Result(seed, oracle.events, oracle.found, tuple(oracle.trace), oracle.first)
+    growth = oracle.growth
+    moves = (growth.count("out"), growth.count("in")) if growth is not None else (0, 0)
+    return Result(seed, oracle.events, oracle.found, tuple(oracle.trace), oracle.first, *moves)
 
 
 def check(seed: int, *, trace: bool = False) -> Result:
@@ -162,7 +196,7 @@ def check(seed: int, *, trace: bool = False) -> Result:
         return result
     auto, shadow = (simulate(seed, mode=mode, until_first=True) for mode in ("auto", "shadow"))
     events = result.events + auto.events + shadow.events
+    why = auto.violation or shadow.violation
     if auto.first != shadow.first:
         why = f"auto's first decision was {auto.first}, shadow's {shadow.first}"
-        return Result(seed, events, why, shadow.trace, None)
-    return Result(seed, events, auto.violation or shadow.violation, shadow.trace, result.first)
+    return replace(result, events=events, violation=why, trace=shadow.trace)

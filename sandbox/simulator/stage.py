@@ -1,6 +1,7 @@
 """A world with its replicas, before anything happens in it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from random import Random
@@ -13,6 +14,8 @@ from remediator.settings import read_settings
 from sandbox.simulator.alertmanager import Alerting, address
 from sandbox.simulator.aws import Region, managed
 from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.groups import Group, ScaledTemplates, Scaling, Scrapes, Where, group_of
+from sandbox.simulator.growth import Growth
 from sandbox.simulator.memory import MemoryDatabase
 from sandbox.simulator.oracle import Oracle
 from sandbox.simulator.plan import Plan
@@ -40,10 +43,13 @@ class Stage:
 
     def __init__(self, seed: int, drawn: Plan, *, trace: bool, until_first: bool) -> None:
         loop = asyncio.get_running_loop()
-        self.plan = drawn
+        self.plan, self.seed = drawn, seed
         self.until_first = until_first
         self.random = Random(seed + 1)  # noqa: S311 -- repeatable
-        settings = read_settings(**drawn.settings)
+        wanted, scaling = drawn.settings, drawn.scaling
+        if scaling is not None:
+            wanted = {**wanted, **scaling.settings, "modes": [*wanted["modes"], f"scale={scaling.mode}"]}
+        settings = read_settings(**wanted)
         world = World(loop.time, self.random, drawn.boot_seconds, drawn.start_seconds)
         database = MemoryDatabase(lambda: EPOCH + loop.time(), alone=drawn.replicas == 1)
         self.oracle = Oracle(loop.time, settings, world, database, print_trace=trace)
@@ -52,6 +58,8 @@ class Stage:
             world, region, database, self.oracle, settings, _templates(), Metrics("simulated"), self.random
         )
         self._register()
+        if scaling is not None:
+            self._scale(scaling)
         self.replicas: dict[int, Replica] = {}
         self.lives = 0
         self.alerting = Alerting(
@@ -97,6 +105,27 @@ class Stage:
             )
         self.around.database.tables = Tables(bots=bots)
 
+    def _scale(self, scaling: Scaling) -> None:
+        """The groups of some of the bots that people declared."""
+        declared = Counter((bot.template, bot.environment) for bot in self.tables.bots.values())
+        bots = list(self.tables.bots.values())
+        groups: dict[Where, Group] = {}
+        for wish in scaling.wishes:
+            of = bots[wish.of % len(bots)]
+            where = of.template, of.environment
+            groups[where] = group_of(wish, declared[where])
+        around, oracle = self.around, self.oracle
+        around.region.pooled = scaling.pooled
+        around.templates = ScaledTemplates(around.templates, groups)
+        around.scrapes = Scrapes(around.world, groups, self._known, oracle.too_many)
+        oracle.growth = Growth(around.settings, scaling.mode, groups, around.scrapes, oracle.violated)
+
+    def _known(self) -> dict[str, tuple[Where, str]]:
+        bots = self.tables.bots.values()
+        return {
+            bot.name: ((bot.template, bot.environment), bot.address) for bot in bots if bot.state == "active"
+        }
+
     @property
     def tables(self) -> Tables:
         return self.around.database.tables
@@ -131,6 +160,8 @@ class Stage:
             alert = kept.get(member["fingerprint"])
             if alert is None:
                 self.oracle.violated(f"an acknowledged alert was not kept: {member['labels']}")
+            elif alert.bot not in tables.bots and alert.ignored == "unknown_bot":
+                continue  # it was retired meanwhile
             elif alert.status == "firing" and alert.run_id is None and alert.ignored != "quarantined":
                 self.oracle.violated(f"an acknowledged alert of {alert.bot} leads to no run")
 

@@ -8,6 +8,7 @@ from typing import Any
 from remediator.metrics import Metrics
 from remediator.settings import Settings
 from sandbox.simulator.aws import Region
+from sandbox.simulator.groups import Scrapes
 from sandbox.simulator.memory import MemoryDatabase
 from sandbox.simulator.oracle import Oracle
 from sandbox.simulator.world import World
@@ -24,6 +25,7 @@ class Surroundings:
     templates: Templates
     metrics: Metrics
     random: Random
+    scrapes: Scrapes | None = None  # where groups scale
     blind: str = ""
     silences: list[Mapping[str, Any]] = field(default_factory=list)
     store_broken: float = 0.0  # share of the transactions that fail

@@ -1,5 +1,6 @@
 """The tables of the store as plain values, and transactions over them by copy."""
 
+import itertools
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from remediator.model import (
     StoredAlert,
     StoredVerdict,
 )
-from remediator.transaction import ENGINE, OWN_GRACE, Transaction, chained
+from remediator.transaction import BROUGHT, ENGINE, OWN_GRACE, Transaction, chained
 
 Episode = tuple[str, float]
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Tables:
     approvals: Mapping[tuple[str, str], Approval] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     notifications: Mapping[int, Notification] = field(default_factory=dict)
+    scaled: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
 
 class MemoryTransaction(Transaction):
@@ -388,3 +390,15 @@ class MemoryTransaction(Transaction):
 
     async def set_fact(self, name: str, value: object) -> None:
         self._put("facts", name, value)
+
+    # scaling
+
+    async def scaling(self, template: str, environment: str) -> dict[str, Any]:
+        return dict(self.tables.scaled.get((template, environment), {}))
+
+    async def keep_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
+        self._put("scaled", (template, environment), dict(state))
+
+    async def brought_by(self, bots: Collection[str]) -> dict[str, str]:
+        trail = itertools.chain(self._trail, self.said)
+        return {one.bot: one.actor for one in trail if one.event in BROUGHT and one.bot in bots}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -12,6 +13,7 @@ from remediator.lease import LeaseLostError
 from remediator.model import Bot
 from remediator.prober import Look, Prober
 from remediator.recovery import Around, Recovery
+from remediator.scaler import Scaler
 from remediator.sight import Sight
 from sandbox.simulator.oracle import Oracle
 from sandbox.simulator.surroundings import Surroundings
@@ -70,4 +72,18 @@ class WatchedEngine(Engine):
             raise
         except Exception as error:
             self.oracle.violated(f"a fault of our own in {run_id}: {error!r}")
+            raise
+
+
+@dataclass
+class WatchedScaler(Scaler):
+    oracle: Oracle
+
+    async def round(self) -> None:
+        try:
+            await super().round()
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            self.oracle.violated(f"a fault of our own in scaling: {error!r}")
             raise

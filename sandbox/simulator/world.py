@@ -38,6 +38,7 @@ class Machine:
     up_at: float  # the bot answers from then on
     boots: int = 1
     starts: int = 1
+    stopped: bool = False
     terminated: bool = False
 
     @property
@@ -81,6 +82,8 @@ class World:
     def state(self, machine: Machine) -> str:
         if machine.terminated:
             return "terminated"
+        if machine.stopped:
+            return "stopped"
         return "running" if self.time() >= machine.running_at else "pending"
 
     def break_bot(self, bot: str, kind: Kind, cured_by: CuredBy) -> None:
@@ -113,7 +116,7 @@ class World:
     def look(self, address: str) -> Look:
         """What a probe of that address sees now."""
         machine = self.hosts.get(address.rpartition(":")[0])
-        if machine is None or machine.terminated or self.time() < machine.up_at:
+        if machine is None or machine.terminated or machine.stopped or self.time() < machine.up_at:
             return Look(False, "/health: connect_refused")
         fault = self._fault(machine)
         if fault is None:

@@ -31,9 +31,6 @@ async def keep_books(store: Store) -> None:
         await ledger.keep_marks({"a": Counters(1, 2, 3, 4)}, [])
         await ledger.put_budget(Budget("fleet", "all", 100))
         await ledger.replace_advice([StoredAdvice("a", "instance", "t3.small", 1, 2, {"evidence": ["z"]})])
-        await ledger.keep_scaling("support", "staging", {"said": "once"})
-        await tx.audit("deploy.asked", bot="a", actor="jo")
-        await tx.audit("deploy.asked", bot="a", actor="scaling")
     async with store.read() as tx:
         ledger = Ledger(tx)
         assert await ledger.prices("us-west-1") == shipped("us-west-1")
@@ -47,7 +44,6 @@ async def keep_books(store: Store) -> None:
         )
         await ledger.keep_marks({"a": Counters(5, 6, 7, 8), "b": Counters(1, 1, 1, 1)}, ["a"])
         await ledger.put_budget(Budget("fleet", "all", 50, refuse=True))
-        await ledger.keep_scaling("support", "staging", {"said": "twice"})
         now = tx.now
     async with store.read() as tx:
         ledger = Ledger(tx)
@@ -66,9 +62,6 @@ async def keep_books(store: Store) -> None:
         assert await ledger.marks() == {"a": Counters(5, 6, 7, 8), "b": Counters(1, 1, 1, 1)}
         assert [(one.usd, one.refuse) for one in await ledger.budgets()] == [(50, True)]
         assert [one.target for one in await ledger.advice()] == ["t3.small"]
-        assert await ledger.scaling("support", "staging") == {"said": "twice"}
-        assert await ledger.scaling("support", "production") == {}
-        assert await ledger.deployers(["a", "b"]) == {"a": "scaling"}
     async with store.write() as tx:
         ledger = Ledger(tx)
         assert await ledger.remove_budget("fleet", "all")

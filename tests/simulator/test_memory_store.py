@@ -278,3 +278,26 @@ async def test_an_alert_of_many_is_known_by_its_start(kept: Store) -> None:
         await tx.expect({alert().episode, ("other", 1.0), (alert().fingerprint, 2.0)})
         assert await tx.alert(*alert().episode) is not None
         assert await tx.alert(alert().fingerprint, 2.0) is None
+
+
+async def test_a_group_is_kept_by_template_and_environment(store: Store) -> None:
+    for said in ("once", "twice"):
+        async with store.write() as tx:
+            await tx.keep_scaling("support", "staging", {"said": said})
+    async with store.read() as tx:
+        assert await tx.scaling("support", "staging") == {"said": "twice"}
+        assert await tx.scaling("support", "production") == {}
+
+
+async def test_a_bot_was_brought_by_whoever_did_it_last(store: Store) -> None:
+    """A name that scaling used may be a person's next, by deploying or by adopting."""
+    async with store.write() as tx:
+        await tx.audit("deploy.asked", bot="a", actor="jo")
+        await tx.audit("deploy.asked", bot="b", actor="scaling")
+        await tx.audit("adopt.asked", bot="c", actor="scaling")
+    async with store.write() as tx:
+        await tx.audit("deploy.asked", bot="a", actor="scaling")
+        await tx.audit("adopt.asked", bot="b", actor="jo")
+        await tx.audit("recover.asked", bot="a", actor="jo")
+    async with store.read() as tx:
+        assert await tx.brought_by(["a", "b", "nobody"]) == {"a": "scaling", "b": "jo"}
