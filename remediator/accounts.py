@@ -22,7 +22,7 @@ from remediator.prometheus import Prometheus, PrometheusError
 from remediator.settings import Settings
 from remediator.store import Store
 from remediator.transaction import Transaction
-from remediator.usage import SHAPES
+from remediator.usage import SHAPES, Shape
 
 log = structlog.get_logger()
 
@@ -90,6 +90,11 @@ class Accounts:
         if seen is not None and seen.type:  # another one where the bot's own had no capacity
             parts = replace(parts, instance_type=seen.type)
         return estimate(parts, prices)
+
+    def shape(self, bot: Bot) -> Shape | None:
+        """Of the instance that the bot has now, as last seen."""
+        seen = (self.instances or {}).get(bot.instance_id)
+        return None if seen is None else SHAPES.get(seen.type)
 
     def _addresses(self, bot: Bot, seen: Instance | None) -> int | None:
         if bot.allocation_id or (seen is not None and seen.public_address):

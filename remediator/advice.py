@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from remediator.cost import HOURS_A_MONTH
 from remediator.prices import PriceTable
-from remediator.usage import POINTS_A_DAY, SHAPES, WINDOW_DAYS, Shape, Usage
+from remediator.usage import CLOUDWATCH, NODE, POINTS_A_DAY, SHAPES, WINDOW_DAYS, Shape, Usage
 
 HEADROOM: Final = 1.2
 EASE: Final = 0.9  # advice begins a tenth beyond the rule's limit, and ends at the limit: it does not flap
@@ -144,17 +144,22 @@ def _evidence(usage: Usage, shape: Shape, need: Need) -> list[str]:
     lines = need.lacking(shape)
     for what, measure, unit in (("memory", usage.memory, "GiB"), ("CPU", usage.cpu, "vCPU")):
         if measure is None:
-            lines.append(f"{what} of the instance: not measured (node_exporter is not scraped)")
+            lines.append(f"{what} of the instance: not measured ({NODE} and {CLOUDWATCH} tell nothing)")
         elif not measure.enough:
             days = measure.points / POINTS_A_DAY
-            lines.append(f"{what} of the instance: {days:.1f} days are known, {WINDOW_DAYS} are needed")
+            lines.append(
+                f"{what} of the instance: {days:.1f} days are known ({measure.source}), "
+                f"{WINDOW_DAYS} are needed"
+            )
         else:
             grown = (
                 f", {measure.expected:.2f} expected as it grows"
                 if measure.expected > measure.peak * 1.001
                 else ""
             )
-            lines.append(f"{what}: p99.5 of {WINDOW_DAYS} days is {measure.peak:.2f} {unit}{grown}")
+            lines.append(
+                f"{what}: p99.5 of {WINDOW_DAYS} days is {measure.peak:.2f} {unit}{grown} ({measure.source})"
+            )
     if usage.memory is None or not usage.memory.enough:
         lines.append(f"the bot's own program takes {IDLE_GIB * 1024:.0f} MiB when idle")
     if usage.cpu_day is not None:

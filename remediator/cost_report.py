@@ -1,7 +1,7 @@
 """What is known of costs at the moment, read from the store, and as people and Prometheus see it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from remediator.model import Bot
 from remediator.model_prices import SOURCE
 from remediator.prices import PriceTable
 from remediator.transaction import Transaction
+from remediator.usage import GIB, Shape
 from remediator.views import iso
 
 FLEET = Budget("fleet", "all", 0)
@@ -33,6 +34,7 @@ class Books:
     budgets: Sequence[Budget]
     advice: Sequence[StoredAdvice]
     totals: Sequence[tuple[str, str, float]]  # bot, model, dollars
+    shapes: Mapping[str, Shape | None] = field(default_factory=dict)  # of instances as last seen, by bot
 
     def outlook(self, budget: Budget) -> Outlook:
         return outlook(budget, self.rates, self.spends, self.now)
@@ -74,6 +76,7 @@ async def open_books(tx: Transaction, accounts: Accounts) -> Books:
         budgets=await ledger.budgets(),
         advice=await ledger.advice(),
         totals=await ledger.model_totals(),
+        shapes={bot.name: accounts.shape(bot) for bot in bots},
     )
 
 
@@ -81,6 +84,9 @@ def samples(books: Books) -> dict[metrics.Series, metrics.Samples]:
     """For a scrape. What is unknown has no sample in a sum, and one that says so."""
     dated = books.prices.dated
     outlooks = books.outlooks
+    sized = [
+        ((bot.name, bot.instance_id), shape) for bot in books.bots if (shape := books.shapes.get(bot.name))
+    ]
     return {
         metrics.COST: [
             ((bot, component), usd)
@@ -101,6 +107,8 @@ def samples(books: Books) -> dict[metrics.Series, metrics.Samples]:
             for one in books.advice
             if one.target and one.body["monthly_saving"] is not None
         ],
+        metrics.INSTANCE_VCPUS: [(labels, shape.vcpus) for labels, shape in sized],
+        metrics.INSTANCE_MEMORY: [(labels, shape.usable_gib * GIB) for labels, shape in sized],
     }
 
 

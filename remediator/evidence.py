@@ -6,22 +6,39 @@ time would be more than Prometheus reads for one question.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from remediator.efficiency import Quality
 from remediator.model_prices import Counters
 from remediator.prometheus import Prometheus
-from remediator.usage import PEAK, WINDOW_DAYS, Measure, Usage
+from remediator.usage import CLOUDWATCH, GIB, NODE, PEAK, WINDOW_DAYS, Measure, Usage
 
-CPU: Final = "bot:node_cpu_busy:max5m"  # vCPUs
-CPU_DAY: Final = "bot:node_cpu_busy:avg1d"
-MEMORY: Final = "bot:node_memory_used:bytes"
 CONTEXT: Final = "bot:bot_context_usage_ratio:max5m"
 EVENT_LOOP: Final = "bot:bot_event_loop_usage_ratio:max5m"
 UP: Final = "bot:bot_up:avg5m"
 LATENCY: Final = "bot:bot_probe_duration_seconds:max5m"
-GIB: Final = 2.0**30
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who measures instances, and the series that are recorded of it, by bot."""
+
+    name: str
+    cpu: str  # vCPUs
+    cpu_day: str
+    memory: str
+
+
+NODE_EXPORTER: Final = Source(
+    NODE, "bot:node_cpu_busy:max5m", "bot:node_cpu_busy:avg1d", "bot:node_memory_used:bytes"
+)
+CLOUDWATCH_EXPORTER: Final = Source(
+    CLOUDWATCH,
+    "bot:cloudwatch_cpu_busy:max5m",
+    "bot:cloudwatch_cpu_busy:avg1d",
+    "bot:cloudwatch_memory_used:bytes",
+)
 PROBE_STEP: Final = 60  # seconds: bots are probed once a minute
 COUNTERS: Final = (
     "max by (bot) (bot_usage_requests_total)",
@@ -41,21 +58,23 @@ class Evidence:
 async def read_evidence(prometheus: Prometheus, now: float) -> Evidence:
     """Two weeks up to `now`. Raises PrometheusError."""
     window = f"{WINDOW_DAYS}d"
-    cpu, memory = await asyncio.gather(
-        _measures(prometheus, CPU, now, 1.0), _measures(prometheus, MEMORY, now, GIB)
-    )
-    cpu_day, event_loop, context, up, latency = await asyncio.gather(
-        prometheus.by_bot(f"max by (bot) (max_over_time({CPU_DAY}[{window}]))", now),
+    node = await _of_instances(prometheus, NODE_EXPORTER, now)
+    cloudwatch = await _of_instances(prometheus, CLOUDWATCH_EXPORTER, now)
+    event_loop, context, up, latency = await asyncio.gather(
         prometheus.by_bot(_peak(EVENT_LOOP, window), now),
         prometheus.by_bot(_peak(CONTEXT, window), now),
         prometheus.by_bot(f"min by (bot) (avg_over_time({UP}[{window}]))", now),
         prometheus.by_bot(f"max by (bot) (quantile_over_time(0.95, {LATENCY}[{window}]))", now),
     )
-    measured = {*cpu, *memory, *cpu_day, *event_loop, *context}
+    nothing = Usage()
     return Evidence(
         usage={
-            bot: Usage(cpu.get(bot), cpu_day.get(bot), memory.get(bot), event_loop.get(bot), context.get(bot))
-            for bot in measured
+            bot: replace(
+                node.get(bot, nothing).completed(cloudwatch.get(bot, nothing)),
+                event_loop=event_loop.get(bot),
+                context=context.get(bot),
+            )
+            for bot in {*node, *cloudwatch, *event_loop, *context}
         },
         quality={
             bot: Quality(up.get(bot), latency.get(bot), context.get(bot)) for bot in {*up, *latency, *context}
@@ -67,7 +86,18 @@ def _peak(series: str, window: str, offset: str = "") -> str:
     return f"max by (bot) (quantile_over_time({PEAK}, {series}[{window}]{offset}))"
 
 
-async def _measures(prometheus: Prometheus, series: str, now: float, unit: float) -> dict[str, Measure]:
+async def _of_instances(prometheus: Prometheus, source: Source, now: float) -> dict[str, Usage]:
+    cpu, memory, cpu_day = await asyncio.gather(
+        _measures(prometheus, source.cpu, now, 1.0, source.name),
+        _measures(prometheus, source.memory, now, GIB, source.name),
+        prometheus.by_bot(f"max by (bot) (max_over_time({source.cpu_day}[{WINDOW_DAYS}d]))", now),
+    )
+    return {bot: Usage(cpu.get(bot), cpu_day.get(bot), memory.get(bot)) for bot in {*cpu, *memory, *cpu_day}}
+
+
+async def _measures(
+    prometheus: Prometheus, series: str, now: float, unit: float, source: str
+) -> dict[str, Measure]:
     half = f"{WINDOW_DAYS // 2}d"
     points, peak, late, early = await asyncio.gather(
         prometheus.by_bot(f"max by (bot) (count_over_time({series}[{WINDOW_DAYS}d]))", now),
@@ -81,6 +111,7 @@ async def _measures(prometheus: Prometheus, series: str, now: float, unit: float
             peak=peak[bot] / unit,
             late=late.get(bot, peak[bot]) / unit,
             early=early.get(bot, late.get(bot, peak[bot])) / unit,
+            source=source,
         )
         for bot in points
         if bot in peak
@@ -112,4 +143,5 @@ def _joined(
 
 async def read_busy_vcpus(prometheus: Prometheus, now: float) -> dict[str, float]:
     """vCPUs of the last day's mean."""
-    return await prometheus.by_bot(f"max by (bot) ({CPU_DAY})", now)
+    node, cloudwatch = NODE_EXPORTER.cpu_day, CLOUDWATCH_EXPORTER.cpu_day
+    return await prometheus.by_bot(f"max by (bot) ({node}) or max by (bot) ({cloudwatch})", now)

@@ -160,6 +160,18 @@ SAVING = Series(
     "What following the recommendation would save a month; negative where it costs more.",
     ("bot", "kind"),
 )
+INSTANCE_VCPUS = Series(
+    "bot_instance_vcpus",
+    "gauge",
+    "vCPUs of the bot's instance: what CloudWatch's shares are shares of.",
+    ("bot", "instance_id"),
+)
+INSTANCE_MEMORY = Series(
+    "bot_instance_memory_bytes",
+    "gauge",
+    "Memory of the bot's instance, without what the kernel keeps for itself.",
+    ("bot", "instance_id"),
+)
 
 # Scaling of groups of bots: a template in an environment.
 SCALING_BOTS = Series(
@@ -215,6 +227,8 @@ COST_SERIES: Final = (
     BUDGET_SPENT,
     BUDGET_PROJECTED,
     SAVING,
+    INSTANCE_VCPUS,
+    INSTANCE_MEMORY,
 )
 """As the cost service last saw them in the store."""
 SCALING_SERIES: Final = (SCALING_BOTS, SCALING_CAPACITY, SCALING_TARGET)

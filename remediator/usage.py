@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
@@ -13,6 +13,9 @@ ENOUGH: Final = 0.9  # of the window's points: an instance that was off for a da
 STEP: Final = 300  # seconds between two points
 POINTS_A_DAY: Final = 86400 // STEP
 PEAK: Final = 0.995  # the quantile that AWS Compute Optimizer goes by, too
+GIB: Final = 2.0**30
+NODE: Final = "node_exporter"
+CLOUDWATCH: Final = "CloudWatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Measure:
     peak: float
     late: float
     early: float
+    source: str = NODE
 
     @property
     def enough(self) -> bool:
@@ -80,6 +84,16 @@ class Usage:
     memory: Measure | None = None
     event_loop: float | None = None  # p99.5
     context: float | None = None  # p99.5
+
+    def completed(self, other: "Usage") -> "Usage":
+        """CPU and memory are the other's, each by itself, where only the other knows enough of them."""
+        cpu = other if _knows_more(other.cpu, self.cpu) else self
+        memory = other if _knows_more(other.memory, self.memory) else self
+        return replace(self, cpu=cpu.cpu, cpu_day=cpu.cpu_day, memory=memory.memory)
+
+
+def _knows_more(one: Measure | None, than: Measure | None) -> bool:
+    return one is not None and (than is None or (one.enough and not than.enough))
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:

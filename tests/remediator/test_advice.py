@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from remediator.advice import HEADROOM, IDLE_GIB, Advice, advise, need_of
 from remediator.prices import shipped
-from remediator.usage import POINTS_A_DAY, SHAPES, Measure, Usage, busiest_day, measured, quantile
+from remediator.usage import CLOUDWATCH, POINTS_A_DAY, SHAPES, Measure, Usage, busiest_day, measured, quantile
 from templates import load
 from tests.benchmarks.usages import WORKLOADS
 
@@ -78,6 +78,41 @@ def test_nothing_shrinks_while_a_part_of_it_is_not_measured() -> None:
     usage = replayed("idle")
     for lacking in (replace(usage, cpu=None, cpu_day=None), replace(usage, memory=None)):
         assert asked("t3.large", lacking).target == ""
+
+
+@pytest.mark.parametrize("current", SIZES[1:])
+def test_cloudwatch_without_its_agent_knows_no_memory_so_nothing_shrinks_and_none_is_0(current: str) -> None:
+    seen = replayed("idle")
+    assert seen.cpu is not None
+    advice = asked(current, Usage().completed(Usage(replace(seen.cpu, source=CLOUDWATCH), seen.cpu_day)))
+    assert (advice.status, advice.target) == ("insufficient data", "")
+    said = " ".join(advice.evidence)
+    assert "memory of the instance: not measured" in said
+    assert "vCPU (CloudWatch)" in said
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_the_same_usage_is_the_same_advice_whoever_measured_it(workload: str) -> None:
+    node = replayed(workload)
+    assert node.cpu is not None
+    assert node.memory is not None
+    cloudwatch = replace(
+        node,
+        cpu=replace(node.cpu, source=CLOUDWATCH),
+        memory=replace(node.memory, source=CLOUDWATCH),
+    )
+    advice, other = asked("t3.large", node), asked("t3.large", cloudwatch)
+    assert (advice.status, advice.target) == (other.status, other.target)
+    assert "(node_exporter)" in " ".join(advice.evidence)
+    assert "(CloudWatch)" in " ".join(other.evidence)
+
+
+def test_node_exporter_goes_before_cloudwatch_unless_only_that_has_two_weeks() -> None:
+    long, short = flat(1.0), flat(2.0, points=100)
+    node, cloudwatch = Usage(short, 0.2, long), Usage(long, 0.1, flat(3.0))
+    assert node.completed(cloudwatch) == Usage(long, 0.1, long)
+    assert Usage(long, 0.1).completed(Usage(flat(9.0), 0.9, short)) == Usage(long, 0.1, short)
+    assert Usage(short, 0.2, None).completed(Usage()) == Usage(short, 0.2, None)
 
 
 def test_a_busy_event_loop_keeps_a_bot_from_shrinking_and_says_that_growing_would_not_help() -> None:

@@ -237,6 +237,9 @@ async def test_what_a_bot_costs_is_told_by_part_with_source_and_date_and_is_in_t
 
         await wait_until(published, 30, "the series of the instance")
         assert (await app.get("/dashboard"))["cost"]["usdPerHour"] > 0
+        labels = f'{{bot="{bot}",instance_id="{await world.instance(bot)}"}}'
+        assert await app.metric(f"bot_instance_vcpus{labels}") == 2
+        assert await app.metric(f"bot_instance_memory_bytes{labels}") == pytest.approx(0.93 * GIB)
 
 
 async def test_an_unknown_price_is_null_has_no_series_and_is_counted(tmp_path: Path, world: World) -> None:

@@ -5,34 +5,37 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
 import aiohttp
 import pytest
+import yaml
 
 from remediator.advice import advise
 from remediator.evidence import (
+    CLOUDWATCH_EXPORTER,
     CONTEXT,
-    CPU,
-    CPU_DAY,
     EVENT_LOOP,
-    GIB,
     LATENCY,
-    MEMORY,
+    NODE_EXPORTER,
     UP,
+    Source,
+    read_busy_vcpus,
     read_counters,
     read_evidence,
 )
 from remediator.prices import shipped
 from remediator.prometheus import Prometheus, PrometheusError
-from remediator.usage import POINTS_A_DAY, STEP, Usage
+from remediator.usage import CLOUDWATCH, GIB, NODE, POINTS_A_DAY, STEP, Usage
 from sandbox.binaries import find
 from sandbox.processes import Process, answers, free_port
 from tests.benchmarks.usages import CONTEXT as CONTEXT_USED
 from tests.benchmarks.usages import WORKLOADS, Recorded
 
+RULES = Path(__file__).parents[2] / "alerts" / "rules-cost.yml"
 DAYS = 14
 REPORTED = {
     "bot_usage_requests_total": 1,
@@ -75,21 +78,27 @@ async def run_prometheus(folder: Path, openmetrics: str) -> AsyncIterator[Promet
         yield Prometheus(f"http://{address}", session)
 
 
-def lines(bot: str, recorded: Recorded, end: float) -> Iterator[tuple[str, str]]:
+def lines(
+    bot: str, recorded: Recorded, end: float, source: Source = NODE_EXPORTER
+) -> Iterator[tuple[str, str]]:
     """(series, sample) of a bot, as the recording rules would have left them."""
-    points = len(recorded.memory)
+    points = len(recorded.cpu_peak)
     day = POINTS_A_DAY
     sums = [0.0, *accumulate(recorded.cpu_mean)]
     means = [(sums[at] - sums[at - day]) / day for at in range(day, points + 1)]  # of whole days
     series = {
-        CPU: recorded.cpu_peak,
-        CPU_DAY: means,
-        MEMORY: [gib * GIB for gib in recorded.memory],
+        source.cpu: recorded.cpu_peak,
+        source.cpu_day: means,
+        source.memory: [gib * GIB for gib in recorded.memory],
+    }
+    told = {
         CONTEXT: [CONTEXT_USED] * points,
         EVENT_LOOP: [0.2] * points,
         UP: [1.0] * (points - 1) + [0.0],
         LATENCY: [0.25] * points,
     }
+    if source is NODE_EXPORTER:
+        series |= told
     for name, values in series.items():
         for at, value in enumerate(values):
             yield name, f'{name}{{bot="{bot}"}} {value} {end - (len(values) - 1 - at) * STEP}'
@@ -146,6 +155,77 @@ def closely(usage: Usage) -> list[float]:
     assert usage.cpu_day is not None
     of = [(one.points / 1000, one.peak, one.late, one.early) for one in (usage.cpu, usage.memory)]
     return [*of[0], *of[1], usage.cpu_day, usage.context or -1]
+
+
+async def test_node_exporter_goes_before_cloudwatch_and_what_neither_knows_is_insufficient_data(
+    tmp_path: Path,
+) -> None:
+    end = time.time() // STEP * STEP
+    idle, heavy = (WORKLOADS[name].make(Random(7), DAYS * POINTS_A_DAY) for name in ("idle", "heavy"))
+    begun = WORKLOADS["heavy"].make(Random(7), 3 * POINTS_A_DAY)
+
+    def samples() -> Iterator[tuple[str, str]]:
+        yield from lines("both", idle, end)
+        yield from lines("both", heavy, end, CLOUDWATCH_EXPORTER)
+        yield from lines("begun", begun, end)
+        yield from lines("begun", idle, end, CLOUDWATCH_EXPORTER)
+        yield from lines("agent", idle, end, CLOUDWATCH_EXPORTER)
+        yield from lines("basic", replace(idle, memory=[]), end, CLOUDWATCH_EXPORTER)
+
+    async with run_prometheus(tmp_path, document(samples())) as prometheus:
+        usage = (await read_evidence(prometheus, end)).usage
+        busy = await read_busy_vcpus(prometheus, end)
+    assert busy.keys() == {"both", "begun", "agent", "basic"}
+    assert busy["both"] == pytest.approx(sum(idle.cpu_mean[-POINTS_A_DAY:]) / POINTS_A_DAY)
+    sources = {bot: [one and one.source for one in (seen.cpu, seen.memory)] for bot, seen in usage.items()}
+    assert sources == {
+        "both": [NODE, NODE],
+        "begun": [CLOUDWATCH, CLOUDWATCH],
+        "agent": [CLOUDWATCH, CLOUDWATCH],
+        "basic": [CLOUDWATCH, None],
+    }
+    advice = {bot: advise(bot, "t3.large", seen, shipped("us-west-1")) for bot, seen in usage.items()}
+    assert {bot: one.target for bot, one in advice.items()} == {
+        "both": "t3.small", "begun": "t3.small", "agent": "t3.small", "basic": "",
+    }  # fmt: skip
+    assert advice["basic"].status == "insufficient data"
+    assert "(CloudWatch)" in " ".join(advice["agent"].evidence)
+
+
+async def test_what_the_exporters_of_cloudwatch_publish_is_recorded_and_no_data_is_not(
+    tmp_path: Path,
+) -> None:
+    """The rules' own expressions over samples as old as cloudwatch_exporter's are."""
+    end = time.time() // STEP * STEP
+    told = {
+        'bot_instance_vcpus{bot="yace",instance_id="i-1"}': (2, end),
+        'bot_instance_vcpus{bot="other",instance_id="i-2"}': (4, end),
+        'bot_instance_vcpus{bot="silent",instance_id="i-3"}': (2, end),
+        'bot_instance_memory_bytes{bot="other",instance_id="i-2"}': (1000, end),
+        'bot_instance_memory_bytes{bot="silent",instance_id="i-3"}': (1000, end),
+        'aws_ec2_cpuutilization_average{dimension_InstanceId="i-1"}': (25, end - 900),
+        'aws_ec2_cpuutilization_average{instance_id="i-2"}': (30, end - 900),
+        'aws_ec2_cpuutilization_average{dimension_InstanceId="i-3"}': ("NaN", end - 900),
+        'aws_ec2_cpuutilization_maximum{instance_id="i-2"}': (50, end - 900),
+        'cwagent_mem_used_percent_average{instance_id="i-2"}': (50, end - 900),
+        'aws_cwagent_mem_used_percent_average{dimension_InstanceId="i-3"}': ("NaN", end - 900),
+    }
+    rules = {
+        rule["record"]: rule["expr"]
+        for group in yaml.safe_load(RULES.read_text())["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    }
+    expected = {
+        CLOUDWATCH_EXPORTER.cpu: {"yace": 0.5, "other": 2.0},
+        "bot:cloudwatch_cpu_busy:avg5m": {"yace": 0.5, "other": 1.2},
+        CLOUDWATCH_EXPORTER.memory: {"other": 500.0},
+    }
+    samples = ((series.partition("{")[0], f"{series} {value} {at}") for series, (value, at) in told.items())
+    async with run_prometheus(tmp_path, document(samples)) as prometheus:
+        for name, values in expected.items():
+            assert await prometheus.by_bot(rules[name], end) == pytest.approx(values), name
+            assert (await prometheus.by_bot(f"count by (bot) ({rules[name]})", end)).keys() == values.keys()
 
 
 async def test_a_prometheus_that_is_away_is_said() -> None:
