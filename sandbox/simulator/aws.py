@@ -64,6 +64,7 @@ class Caller(Protocol):
 
     async def reach(self) -> None: ...
     def approach(self) -> None: ...
+    def saw(self, what: str) -> None: ...
     def before_effect(self, operation: str) -> None: ...
     def effect(self, operation: str, run_id: str, machine: str) -> None: ...
     def after_effect(self, operation: str) -> None: ...
@@ -293,7 +294,11 @@ class SimulatedAws(Aws):
 
     async def pooled_token(self, template: str, number: int) -> SecretStr | None:
         there = 1 <= number <= self._region.pooled
-        return await self._do("GetParameter", lambda: SecretStr(f"{number}:{template}") if there else None)
+        token = SecretStr(f"{number}:{template}") if there else None
+        found = await self._do("GetParameter", lambda: token)
+        self._caller.saw("token")
+        await self._caller.reach()
+        return found
 
     async def delete_token(self, bot: str) -> None:
         await self._do("DeleteParameter", lambda: self._region.parameters.pop(bot, None))

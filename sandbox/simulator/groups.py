@@ -17,6 +17,13 @@ from templates import BotTemplate, Templates
 
 SHARE: Final = 0.25  # of the seeds
 SCRAPED_EVERY: Final = 10.0
+BEFALLS: Final[Mapping[str, Callable[[Random], Any]]] = {
+    "daze": lambda random: (
+        random.choice(["look", "token"]),
+        random.uniform(5, 60),
+    ),  # after which it is frozen
+    "strike move": lambda random: random.choice(["before commit", "after commit"]),
+}
 Where = tuple[str, str]  # template, environment
 
 
@@ -37,6 +44,9 @@ class Scaling:
     mode: Mode
     pooled: int
     settings: Mapping[str, Any]
+    happenings: tuple[
+        tuple[str, float, int, Any], ...
+    ]  # what befalls a replica that scales: when, which, how
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,11 @@ def scaling(seed: int, until: float) -> Scaling | None:
             "scaling_patience": patience,
             "scaling_calm": patience + random.choice([15.0, 45.0]),
         },
+        tuple(
+            (what, random.uniform(0, until), random.randrange(1000), how(random))
+            for what, how in BEFALLS.items()
+            for _ in range(random.choice([0, 0, 1, 2]))
+        ),
     )
 
 
@@ -78,6 +93,8 @@ def _wish(random: Random, until: float) -> Wish:
     most = random.choice([0, 1, 1, 2, 3])
     times = sorted(random.uniform(0, until) for _ in range(random.choice([1, 2, 3])))
     work = [(at, random.choice([0.05, 0.1, 0.3, 0.5, 0.8, 1.2])) for at in (0.0, *times)]
+    if random.random() < 0.5:  # what was added is no longer needed, while faults go on
+        work.append((random.uniform(0.5, 0.8) * until, 0.05))
     return Wish(
         random.randrange(1000), random.choice([-1, 0, 0, 1]), most, random.uniform(0.3, 0.85), tuple(work)
     )
@@ -114,6 +131,7 @@ class Scrapes:
     over_since: float | None = None  # all scrapes since then saw too many ill
     scores: dict[str, float] = field(default_factory=dict)
     loads: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)  # replica → when it was last told
 
     def fresh(self) -> None:
         now = self.world.time()
@@ -131,13 +149,16 @@ class Scrapes:
             self.over_since = now
 
     def work(self, where: Where, group: Group) -> float:
-        return [much for at, much in group.work if at <= self.world.time()][-1]
+        return max((at, much) for at, much in group.work if at <= self.world.time())[1]
 
 
 class Eyes(Protocol):
     """The replica that asks."""
 
+    name: str
+
     async def reach(self) -> None: ...
+    def saw(self, what: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -150,11 +171,15 @@ class SimulatedPrometheus(Prometheus):
 
     async def scores(self) -> dict[str, float]:
         await self._answer()
+        self.scrapes.asked[self.eyes.name] = self.scrapes.world.time()
         return dict(self.scrapes.scores)
 
     async def by_bot(self, expression: str, at: float | None = None) -> dict[str, float]:
         await self._answer()
-        return dict(self.scrapes.loads) if expression == EVENT_LOOP else {}
+        if expression != EVENT_LOOP:
+            return {}
+        self.eyes.saw("look")
+        return dict(self.scrapes.loads)
 
     async def _answer(self) -> None:
         await self.eyes.reach()

@@ -107,12 +107,14 @@ class Growth:
         return tables.runs[tables.active[bot]] if bot in tables.active else None
 
     def _weather(self, tx: MemoryTransaction, must: Callable[[bool, str], None]) -> None:
-        """The storm as it is kept; and as Prometheus has had it for longer than a look may be old."""
-        storm = tx.before.facts.get("storm") or {}
+        """No storm is on, as it is kept or as Prometheus has it; and what was seen is not old."""
+        storm, now = tx.before.facts.get("storm") or {}, self.scrapes.world.time()
         must(not storm.get("active"), "in a storm")
+        old = now - self.scrapes.asked.get(tx.replica, float("-inf"))
+        lasts = 2 * self.settings.scaling_interval + 1
+        must(old <= lasts, f"by what was seen {old:.0f} s ago")
         since = self.scrapes.over_since
-        stale = 2 * self.settings.scaling_interval + 1
-        must(since is None or self.scrapes.world.time() - since <= stale, f"in a storm since {since}")
+        must(since is None or now - since <= lasts, f"in a storm since {since}")
 
     # the end
 

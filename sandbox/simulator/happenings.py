@@ -32,6 +32,10 @@ class Happenings(Stage):
                 later(one.seconds, frozen.thaw)
             case "stall":
                 self.replicas[slot].stall = one.seconds
+            case "daze":
+                self.replicas[slot].daze = one.detail
+            case "strike move":
+                self.replicas[slot].last_move = one.detail
             case "store broken":
                 self.around.store_broken = one.detail
                 later(one.seconds, self._mend_store)

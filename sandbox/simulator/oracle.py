@@ -224,8 +224,8 @@ class Oracle:
             self._must(not registered, f"{what}: {registered} are there")
             return
         self._must(step is not None and step.state == "intended", f"{what}: without an intent")
-        self._effects[run_id, operation] += 1
-        self._must(self._effects[run_id, operation] == 1, f"{what}: a second time")
+        self._effects[run_id, operation] += operation != "stop"  # one that is stopped may be told so again
+        self._must(self._effects[run_id, operation] <= 1, f"{what}: a second time")
         live = self.world.live(bot)
         self._must(len(live) <= 2 + self._left_behind(bot), f"{bot} has {len(live)} live instances")
 

@@ -145,6 +145,9 @@ def plan(seed: int, mode: str | None = None) -> Plan:
         for share in random.choices([0.3, 1.0], k=random.choice([0, 1, 2, 3]))
     ]
     slow = random.choice([8.0, 20.0, 45.0])
+    scales = scaling(seed, until) if mode is None else None
+    if scales is not None:
+        happenings += [Happening(at, what, who, 0, how) for what, at, who, how in scales.happenings]
     return Plan(
         bots=bots,
         replicas=replicas,
@@ -160,7 +163,7 @@ def plan(seed: int, mode: str | None = None) -> Plan:
         twice_alerted=some(0.25),
         careless=random.choice([0.0, 0.1, 0.5]),
         answers=tuple(random.choice(["approve", "deny", ""]) for _ in range(8)),
-        scaling=scaling(seed, until) if mode is None else None,
+        scaling=scales,
     )
 
 

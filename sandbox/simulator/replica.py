@@ -53,7 +53,9 @@ class Replica(Hooks):
     skew: float
     dead: bool = False
     last_words: tuple[Where, int] | None = None  # it dies there, at the n-th from now
+    last_move: Where | Literal[""] = ""  # it dies there, when it next makes a group larger or smaller
     stall: float = 0  # seconds for which it is frozen on its way to the next effect
+    daze: tuple[str, float] = ("", 0)  # frozen when it has seen that of the groups that scale, for so long
     tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _thawed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -165,6 +167,11 @@ class Replica(Hooks):
         if self.dead:
             raise asyncio.CancelledError
 
+    def _doom_move(self, where: Where, tx: MemoryTransaction) -> None:
+        if self.last_move == where and any(entry.event == "scale.begun" for entry in tx.said):
+            self.last_move, self.last_words = "", (where, 1)
+        self._doom(where)
+
     async def reach(self) -> None:
         if self.dead:
             raise asyncio.CancelledError
@@ -185,7 +192,7 @@ class Replica(Hooks):
                 await asyncio.wait_for(self._thawed.wait(), FROZEN_AFTER)
             except TimeoutError:
                 raise _broken("terminating connection due to idle-in-transaction timeout") from None
-        self._doom("before commit")
+        self._doom_move("before commit", tx)
         if self.around.store_broken and self.around.random.random() < self.around.store_broken:
             if self.around.random.random() < 0.5:
                 raise _broken("the database is away")
@@ -200,15 +207,23 @@ class Replica(Hooks):
 
     def committed(self, tx: MemoryTransaction) -> None:
         self.around.oracle.committed(tx)
-        self._doom("after commit")
+        self._doom_move("after commit", tx)
 
     # AWS's hooks
 
     def approach(self) -> None:
-        if self.stall:
+        self._pause(self.stall)
+        self.stall = 0
+
+    def saw(self, what: str) -> None:
+        if self.daze[0] == what:
+            self._pause(self.daze[1])
+            self.daze = "", 0
+
+    def _pause(self, seconds: float) -> None:
+        if seconds:
             self.freeze()
-            asyncio.get_running_loop().call_later(self.stall, self.thaw)
-            self.stall = 0
+            asyncio.get_running_loop().call_later(seconds, self.thaw)
 
     def before_effect(self, operation: str) -> None:
         self._doom("before effect")

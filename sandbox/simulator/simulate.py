@@ -96,7 +96,8 @@ class Simulation(Happenings):
         self._speak()
         for replica in self.replicas.values():
             replica.thaw()
-            replica.last_words, replica.stall = None, 0
+            replica.last_words, replica.last_move = None, ""
+            replica.stall, replica.daze = 0, ("", 0)
         self.alerting.careless, self.alerting.refused = 0, ""
         await self._pass(30)
         await self._lift_holds()

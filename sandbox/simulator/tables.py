@@ -85,6 +85,10 @@ class MemoryTransaction(Transaction):
             raise IntegrityError(f"INSERT INTO {table}", {}, Exception(f"{key!r} is there already"))
         self._put(table, key, row)
 
+    @property
+    def replica(self) -> str:
+        return self._replica
+
     # the tables of other rooms, which recovery never asks: there is nothing in them
 
     async def one(self, kind: Callable[..., T], statement: Executable) -> T | None:

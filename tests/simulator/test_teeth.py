@@ -1,23 +1,26 @@
 """A simulator that finds nothing proves nothing: bugs are planted in production code, one at a time."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from remediator import gates, intake, ladder, recovery
+from remediator import gates, intake, ladder, recovery, scaler, scaling, scaling_look
 from remediator.actions import ACTIONS, TierAction
 from remediator.alerts import Start
 from remediator.alerts import decide as decide_
 from remediator.engine import Engine
 from remediator.gates import Situation, Verdict
-from remediator.journal import Effect, Journal, Outcome
+from remediator.journal import Done, Effect, Journal, Outcome
 from remediator.ladder import Attempt, Move, Try
 from remediator.launch import Launcher
 from remediator.lease import Lease
-from remediator.model import Tier
+from remediator.model import Bot, Tier
+from remediator.retire import Retirement
+from remediator.scaler import Kept, Scaler
 from sandbox.simulator.simulate import check
 
 SEEDS = 600  # a bug that none of so many finds was not found
@@ -117,6 +120,69 @@ def never_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "_claim", claim)
 
 
+def scale_by(**wrong: Any) -> Plant:
+    """With a policy that differs from what people wrote."""
+    real = scaling.Policy
+    return lambda monkeypatch: monkeypatch.setattr(
+        scaler,
+        "Policy",
+        lambda *of: replace(real(*of), **{key: of_(real(*of)) for key, of_ in wrong.items()}),
+    )
+
+
+def see_groups(**wrong: Any) -> Plant:
+    real = scaling_look.group_of
+    return lambda monkeypatch: monkeypatch.setattr(
+        scaler, "group_of", lambda *seen: replace(real(*seen), **wrong)
+    )
+
+
+def take_what_people_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def added_by(_: object, bots: list[Bot], __: str) -> list[str]:
+        return [bot.name for bot in bots]
+
+    monkeypatch.setattr(scaler, "added_by", added_by)
+
+
+def ignore_the_pause_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def held_by(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(scaler, "held_by", held_by)
+
+
+def act_on_an_old_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = scaler.Round
+    monkeypatch.setattr(scaler, "Round", lambda sights, blind, _: real(sights, blind, math.inf))
+
+
+def retire_without_terminating(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def terminate(*_: object) -> Outcome:
+        return Done({}, "planted")
+
+    monkeypatch.setattr(Retirement, "_terminate", terminate)
+
+
+def begin_what_was_decided_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nothing could have changed while AWS was asked for a token."""
+    real = Scaler._look
+
+    async def look(self: Scaler, where: Any, policy: Any, seen: Any, offer: Any) -> Any:
+        if offer is None:
+            return await real(self, where, policy, seen, offer)
+        async with self.services.store.write() as tx:
+            template, environment = where
+            kept = Kept.of(await tx.scaling(template, environment))
+            move = scaling.Move("out", "planted")
+            kept, run = await self._begin(tx, where, move, kept, [], offer)
+            await tx.keep_scaling(template, environment, asdict(kept))
+        if run is not None:
+            await self._drive(run, offer)
+        return None, False
+
+    monkeypatch.setattr(Scaler, "_look", look)
+
+
 PLANTS: dict[str, Plant] = {
     "drop the dedupe": drop_the_dedupe,
     "forget the relapse": forget_the_relapse,
@@ -141,6 +207,19 @@ PLANTS: dict[str, Plant] = {
     "forget the cancel": open_gate("_cancelled"),
     "forget to ask": open_gate("_mode"),
     "treat the healthy": open_gate("_healthy"),
+    "scale in a storm": see_groups(storm=False),
+    "scale while busy": see_groups(busy=False),
+    "scale beyond max": scale_by(max=lambda policy: policy.max + 1),
+    "scale below min": scale_by(min=lambda _: 0),
+    "scale in without a calm": scale_by(calm=lambda _: 1.0),
+    "forget the last move": lambda monkeypatch: monkeypatch.setattr(scaler, "moved", lambda past, *_: past),
+    "shrink to grow again": lambda monkeypatch: monkeypatch.setattr(scaling, "MARGIN", -1.0),
+    "take what people declared": take_what_people_declared,
+    "scale in shadow": lambda monkeypatch: monkeypatch.setattr(scaler, "mode_of_scaling", lambda *_: "auto"),
+    "scale through a pause": ignore_the_pause_of_a_group,
+    "scale by an old look": act_on_an_old_look,
+    "scale by an old decision": begin_what_was_decided_before,
+    "retire without terminating": retire_without_terminating,
 }
 
 
