@@ -1,12 +1,13 @@
 """botocore's models of AWS without what is never read of them: EC2's alone is 24 MB, of 3,000 shapes.
 
-Here each shape, operation and list of endpoints stays text until somebody asks for it, and the documentation
-is left out.
+Here only the operations that are called are kept, with their shapes; each of those, and each list of
+endpoints, stays text until somebody asks for it; and the documentation is left out.
 """
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,22 @@ from botocore.loaders import JSONFileLoader, Loader
 
 DOCUMENTATION: Final = ("documentation", "documentationUrl")
 LARGE: Final = ("service-2", "endpoints")  # files
+CALLED: Final = {
+    "ec2": {
+        "AllocateAddress", "AssociateAddress", "CreateSnapshot", "CreateTags", "DeleteVolume",
+        "DescribeAddresses", "DescribeInstanceAttribute", "DescribeInstances", "DescribeSnapshots",
+        "DescribeVolumes", "DisassociateAddress", "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions",
+        "RebootInstances", "ReleaseAddress", "RunInstances", "StartInstances", "StopInstances",
+        "TerminateInstances",
+    },
+    "pricing": {"GetProducts"},
+    "ssm": {
+        "CreateDocument", "DeleteParameter", "GetCommandInvocation", "GetDocument", "GetParameter",
+        "ListCommands", "PutParameter", "SendCommand", "UpdateDocument",
+        "UpdateDocumentDefaultVersion",
+    },
+}  # fmt: skip
+SHAPE: Final = re.compile(rb'"shape": "(\w+)"')
 
 
 class Unread(dict[str, Any]):
@@ -45,9 +62,24 @@ class LeanLoader(JSONFileLoader):
         for path, read in ((f"{file_path}.json", bytes), (f"{file_path}.json.gz", gzip.decompress)):
             if Path(path).is_file():
                 text = read(Path(path).read_bytes())
-                large = Path(file_path).name in LARGE
-                return json.loads(text, object_pairs_hook=_lean) if large else orjson.loads(text)
+                if Path(file_path).name not in LARGE:
+                    return orjson.loads(text)
+                model = json.loads(text, object_pairs_hook=_lean)
+                called = CALLED.get(Path(file_path).parents[1].name)  # SERVICE/VERSION/service-2
+                return model if called is None else _only(model, called)
         return None
+
+
+def _only(model: dict[str, Any], called: Collection[str]) -> dict[str, Any]:
+    """Those operations, and the shapes that they lead to."""
+    operations = {name: text for name, text in dict.items(model["operations"]) if name in called}
+    texts, shapes = [*operations.values()], {}
+    while texts:
+        for name in SHAPE.findall(texts.pop()):
+            if (shape := name.decode()) not in shapes:
+                shapes[shape] = dict.__getitem__(model["shapes"], shape)
+                texts.append(shapes[shape])
+    return model | {"operations": Unread(operations), "shapes": Unread(shapes)}
 
 
 def _lean(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any] | bytes:

@@ -6,27 +6,26 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
-from remediator.awsmodels import Unread, lean_session
-
-USED = {
-    "ec2": ["RunInstances", "DescribeInstances", "TerminateInstances", "RebootInstances", "CreateTags"],
-    "ssm": ["SendCommand", "GetCommandInvocation", "ListCommands", "PutParameter", "CreateDocument"],
-    "pricing": ["GetProducts"],
-}
+from remediator.awsmodels import CALLED, Unread, lean_session
+from tests.remediator.test_iam import called
 
 
-@pytest.mark.parametrize("service", USED)
+@pytest.mark.parametrize("service", CALLED)
 def test_an_operation_has_the_shapes_that_botocore_knows(service: str) -> None:
     session: Any = lean_session("us-west-1")
     lean = session.client(service, endpoint_url=None, config=Config()).meta.service_model
     whole = botocore.session.get_session().get_service_model(service)
-    assert list(lean.operation_names) == list(whole.operation_names)
-    assert lean.shape_names == whole.shape_names
-    for name in USED[service]:
+    assert set(lean.operation_names) == CALLED[service]
+    for name in lean.operation_names:
         ours, theirs = lean.operation_model(name), whole.operation_model(name)
         assert _described(ours.input_shape) == _described(theirs.input_shape)
         assert _described(ours.output_shape) == _described(theirs.output_shape)
+        assert [shape.name for shape in ours.error_shapes] == [shape.name for shape in theirs.error_shapes]
         assert ours.http == theirs.http
+
+
+def test_what_is_called_is_kept_and_no_more() -> None:
+    assert {f"{service}:{name}" for service, names in CALLED.items() for name in names} == set(called())
 
 
 def _described(shape: object, seen: tuple[str, ...] = ()) -> object:

@@ -13,7 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import boto3
 import pytest
+from mypy_boto3_ssm import SSMClient
 
 from remediator import restarters
 from remediator.ec2 import RESTART_CONTENT, RESTART_DOCUMENT, Aws
@@ -23,7 +25,7 @@ from remediator.restarters import Order, SshRestarter, SsmRestarter, restarter_o
 from remediator.settings import SettingsError, read_settings
 from sandbox.binaries import BinaryError
 from sandbox.waiting import wait_until
-from tests.remediator.conftest import Api, Remediator, World, credentials, settings_for
+from tests.remediator.conftest import MAKE_CLIENT, Api, Remediator, World, credentials, settings_for
 from tests.remediator.sshd import Sshd, run, run_sshd
 
 RunApp = Callable[..., AbstractAsyncContextManager[Api]]
@@ -290,5 +292,7 @@ async def test_the_document_is_registered_and_brought_up_to_date(world: World, t
     assert await asyncio.to_thread(register) == f"{RESTART_DOCUMENT} in {region}: updated\n"
     assert json.loads(aws._ssm.get_document(Name=RESTART_DOCUMENT)["Content"]) == json.loads(RESTART_CONTENT)
     assert await aws.register_document() == "unchanged"
-    aws._ssm.delete_document(Name=RESTART_DOCUMENT)
+    session = boto3.session.Session("sandbox", "sandbox", region_name=region)
+    ssm: SSMClient = MAKE_CLIENT(session, "ssm", endpoint_url=world.cloud.endpoint_url)
+    ssm.delete_document(Name=RESTART_DOCUMENT)
     assert await aws.register_document() == "created"
