@@ -12,7 +12,7 @@ import yaml
 
 from remediator.modes import mode_of_scaling, parse_rule
 from remediator.scaling import Group, Move, Past, Policy, decide, moved
-from sandbox.simulator import scaling as simulator
+from remediator.store import Store
 from sandbox.waiting import wait_until
 from templates import BUNDLED, TemplateError, load
 from tests.remediator.test_cost import Oracle, run_oracle
@@ -68,16 +68,20 @@ def test_a_group_in_which_nobody_has_deployed_a_bot_is_none() -> None:
     assert after(9999, Group(bots=0, healthy=0, added=0, load=None)).direction == ""
 
 
-@pytest.mark.parametrize("what", ["storm", "busy"])
-def test_nothing_is_done_in_a_storm_or_while_a_bot_is_on_its_way(what: str) -> None:
-    group = Group(bots=3, healthy=1, added=0, load=1.0, storm=what == "storm", busy=what == "busy")
-    assert after(9999, group).direction == ""
+KEEPS_OFF = [{"storm": True}, {"busy": True}]
 
 
-def test_a_storm_begins_the_clocks_anew() -> None:
+@pytest.mark.parametrize("what", KEEPS_OFF)
+def test_nothing_is_done_in_a_storm_or_while_a_bot_is_on_its_way(what: Any) -> None:
+    assert after(9999, Group(bots=3, healthy=1, added=0, load=1.0, **what)).direction == ""
+
+
+@pytest.mark.parametrize("what", KEEPS_OFF)
+def test_both_begin_the_clocks_anew(what: Any) -> None:
+    """What one bot more has come to is seen only once it is there."""
     short = Group(bots=3, healthy=1, added=0, load=None)
     past, _ = decide(POLICY, short, Past(), 0)
-    past, _ = decide(POLICY, Group(bots=3, healthy=1, added=0, load=None, storm=True), past, 200)
+    past, _ = decide(POLICY, Group(bots=3, healthy=1, added=0, load=None, **what), past, 200)
     assert decide(POLICY, short, past, 400)[1].direction == ""
 
 
@@ -87,45 +91,6 @@ def test_the_other_way_is_taken_only_after_a_calm() -> None:
     past, _ = decide(POLICY, short, past, 1)
     assert decide(POLICY, short, past, 1799)[1].direction == ""
     assert decide(POLICY, short, past, 1801)[1].direction == "out"
-
-
-# lives on a virtual clock
-
-
-def test_no_life_leaves_its_limits_oscillates_or_acts_in_a_storm() -> None:
-    lives = [simulator.live(seed) for seed in range(150)]
-    assert [fault for life in lives for fault in life.faults] == []
-    assert sum(life.storm_minutes for life in lives) > 1000
-    directions = [move.direction for life in lives for _, move in life.moves]
-    assert directions.count("out") > 100
-    assert directions.count("in") > 50
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "fault"),
-    [
-        (lambda policy, group, past, now: (past, Move("out", "always")), "to"),
-        (lambda policy, group, past, now: (past, Move("in", "always")), "declared"),
-        (lambda policy, group, past, now: decide(policy, calmed(group), past, now), "in a storm"),
-        (lambda policy, group, past, now: eager(policy, group, past), "after"),
-    ],
-)
-def test_a_spoiled_decision_is_found_out(monkeypatch: pytest.MonkeyPatch, spoiled: Any, fault: str) -> None:
-    monkeypatch.setattr(simulator, "decide", spoiled)
-    assert any(fault in one for seed in range(20) for one in simulator.live(seed).faults)
-
-
-def calmed(group: Group) -> Group:
-    return Group(group.bots, group.healthy, group.added, group.load, False, group.busy)
-
-
-def eager(policy: Policy, group: Group, past: Past) -> tuple[Past, Move]:
-    """As capacity is at the moment, without patience, margin or calm."""
-    if group.storm or group.busy:
-        return past, Move("", "")
-    if group.capacity < policy.target and group.bots < policy.max:
-        return past, Move("out", "")
-    return past, Move("in" if group.added and group.bots > policy.min else "", "")
 
 
 # modes and templates
@@ -173,6 +138,12 @@ class Scales:
 
     def __init__(self, app: Api, oracle: Oracle, world: World) -> None:
         self.app, self.oracle, self.world = app, oracle, world
+        self.looks, self._answer = 0, oracle.query
+        oracle.query = self._query  # type: ignore[method-assign]  # counted
+
+    def _query(self, expression: str) -> list[dict[str, Any]]:
+        self.looks += "bot_health_score" in expression
+        return self._answer(expression)
 
     def see(self, **scores: float) -> None:
         self.oracle.instant["bot_health_score"] = {
@@ -191,6 +162,9 @@ class Scales:
 
         return (await wait_until(there, 30, event))[0]
 
+    async def looked(self, times: int) -> bool:
+        return self.looks >= times
+
     async def bots(self) -> list[str]:
         return [one["bot"] for one in (await self.app.get("/dashboard"))["registry"]]
 
@@ -202,7 +176,7 @@ def scales(tmp_path: Path, run_app: RunApp, world: World) -> Callable[..., Any]:
     @asynccontextmanager
     async def run(*modes: str, **changes: Any) -> Any:
         folder = tmp_path / "templates"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         scaled(folder, min=1, max=2, target=0.8)
         async with (
             run_oracle() as oracle,
@@ -298,3 +272,35 @@ async def test_a_pause_of_the_template_holds_scaling_back(scales: Callable[..., 
         refused = await it.until_event("scale.refused")
         assert refused["detail"]["why"] == "paused: jo: release"
         assert await it.bots() == [declared]
+
+
+async def test_a_refusal_is_told_once_however_often_it_is_tried(
+    scales: Callable[..., Any], world: World
+) -> None:
+    declared = world.name()
+    world.ssm.delete_parameters(Names=["/pool/support/1", "/pool/support/2"])
+    async with scales("scale=auto") as it:
+        await it.app.deployed(declared)
+        it.see(**{declared: 0.0})
+        await it.let_go()
+        await it.until_event("scale.refused", "no Telegram token")
+        looks = it.looks
+        await wait_until(lambda: it.looked(looks + 20), 30, "twenty looks more")
+        trail = await it.app.get("/audit?limit=1000")
+        assert sum("no Telegram token" in str(one["detail"]) for one in trail) == 1
+
+
+async def test_a_storm_that_a_dead_process_saw_ends(run_app: RunApp, world: World, tmp_path: Path) -> None:
+    """Nobody asks for a recovery any more, and it must not keep groups from scaling for ever."""
+    async with run_app() as app:
+        await app.deployed(world.name())
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'remediator.db'}")
+    async with store.write() as tx:
+        await tx.set_fact("storm", {"active": True, "since": 1.0, "over_at": 1.0})
+    await store.close()
+    async with run_app() as app:
+
+        async def over() -> bool:
+            return any(one["event"] == "storm.over" for one in await app.get("/audit?limit=1000"))
+
+        await wait_until(over, 30, "its end")
