@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from remediator.api import Api
-from remediator.errors import RequestError
+from remediator.errors import RequestError, first_line
 from remediator.guard import BearerToken
 from remediator.openapi import OPERATIONS, document
 from remediator.operation import Operation
@@ -75,7 +75,7 @@ async def _refuse_http(_: Request, error: Exception) -> Response:
 
 async def _store_is_broken(request: Request, error: Exception) -> Response:
     """503, which Alertmanager retries: what cannot be kept was not accepted."""
-    log.error("the store failed", path=request.url.path, error=str(error).splitlines()[0])
+    log.error("the store failed", path=request.url.path, error=first_line(error))
     refusal = RequestError(
         503, "the store cannot be used", remedy="see this service's log; it may be a full disk"
     )

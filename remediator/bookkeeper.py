@@ -3,13 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 
-import structlog
-
 from remediator.accounts import Accounts
 from remediator.cost_report import open_books, samples
 from remediator.counsel import Counsel
-
-log = structlog.get_logger()
+from remediator.rounds import rounds
 
 
 @dataclass
@@ -19,18 +16,15 @@ class Bookkeeper:
 
     async def serve(self) -> None:
         """One replica writes the books; each shows them in its own metrics."""
-        interval = self.accounts.settings.cost_interval
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                async with self.accounts.store.write() as tx:
-                    ours = await tx.turn("cost", 2 * interval)
-                if ours:
-                    await self.accounts.round()
-                    await self.counsel.round()
-                await self.show()
-            except Exception:  # the boundary of this task: the books go on where they were
-                log.exception("the books were not kept")
+        await rounds(self._round, self.accounts.settings.cost_interval, "the books were not kept")
+
+    async def _round(self) -> None:
+        async with self.accounts.store.write() as tx:
+            ours = await tx.turn("cost", 2 * self.accounts.settings.cost_interval)
+        if ours:
+            await self.accounts.round()
+            await self.counsel.round()
+        await self.show()
 
     async def show(self) -> None:
         if self.accounts.instances is None:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, CursorResult, Executable, inspect, make_url, text
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from remediator.errors import first_line
 from remediator.settings import SettingsError
 from remediator.sqlite import Sqlite
 
@@ -142,7 +143,7 @@ def _place(url: URL) -> str:
 
 def _short(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    return first_line(cause)
 
 
 def newest_schema() -> str:

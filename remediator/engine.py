@@ -12,10 +12,12 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from remediator.errors import first_line
 from remediator.lease import Lease, LeaseLostError
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
 from remediator.notify import Notifier
+from remediator.rounds import rounds
 from remediator.store import Store
 from remediator.transaction import Transaction
 from remediator.words import message
@@ -57,7 +59,9 @@ class Engine:
     async def start(self) -> None:
         """Take up every run that is free to be taken, and from now on whatever becomes so."""
         await self._claim()
-        self._keeper = asyncio.create_task(self._keep(), name="leases")
+        self._keeper = asyncio.create_task(
+            rounds(self._keep, self.store.lease_seconds / 4, "leases not held on"), name="leases"
+        )
 
     async def stop(self) -> None:
         """Let go of every run where it stands; the next start, or another replica, takes it up from there."""
@@ -73,7 +77,7 @@ class Engine:
             async with self.store.write() as tx:
                 await tx.release(run_ids)
         except SQLAlchemyError as error:
-            log.warning("leases not given back; they end by themselves", error=str(error).splitlines()[0])
+            log.warning("leases not given back; they end by themselves", error=first_line(error))
 
     def drive(self, run: Run) -> None:
         """Start the task of a run that this replica has just begun or claimed; one task a run."""
@@ -115,13 +119,8 @@ class Engine:
 
     async def _keep(self) -> None:
         """Hold on to what has a live task, and take over what nobody holds any more."""
-        while True:
-            await asyncio.sleep(self.store.lease_seconds / 4)
-            try:
-                await self._beat()
-                await self._claim()
-            except Exception as error:  # the boundary of this task: leases that run out are found again
-                log.warning("leases not held on", error=str(error).splitlines()[0])
+        await self._beat()
+        await self._claim()
 
     async def _beat(self) -> None:
         if not self._tasks or self.store.alone:  # alone, nobody else is there to take them

@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 
 
+def first_line(error: BaseException) -> str:
+    """What it says, for a line of the log; its name where it says nothing, as a timeout does."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class RequestError(Exception):
     """Answered as `{"error": {"field", "message", "remedy"}}` with the HTTP status given."""
 

@@ -13,6 +13,7 @@ from remediator.drift import Difference, compare, declared, fingerprint_of_base6
 from remediator.ec2 import Aws, AwsError
 from remediator.model import Bot, Step
 from remediator.prober import Prober
+from remediator.rounds import rounds
 from remediator.schema import runs, steps
 from remediator.settings import Settings
 from remediator.store import Store
@@ -42,12 +43,7 @@ class Inspector:
 
     async def serve(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(self.settings.drift_interval)
-            try:
-                await self.look()
-            except Exception as error:  # the boundary of this service: the next look may succeed
-                log.warning("no look at drift", error=(str(error).splitlines() or [repr(error)])[0])
+        await rounds(self.look, self.settings.drift_interval, "no look at drift")
 
     async def look(self) -> None:
         """At the whole fleet, if it is this replica's turn."""

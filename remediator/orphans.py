@@ -1,6 +1,5 @@
 """What carries our tag, and costs, and no bot and no run claims. What is one is pure; looking is not."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,6 +11,7 @@ from remediator.ec2 import Address, Aws
 from remediator.launch import LIVE
 from remediator.metrics import Metrics
 from remediator.model import Bot, Run
+from remediator.rounds import rounds
 from remediator.store import Store
 from remediator.volumes import Volume
 
@@ -87,9 +87,4 @@ class OrphanWatch:
 
     async def serve(self, interval: float) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await self.look()
-            except Exception as error:  # the boundary of this service: the next look may succeed
-                log.warning("orphans not looked for", error=str(error).splitlines()[0])
+        await rounds(self.look, interval, "orphans not looked for")

@@ -1,12 +1,12 @@
 """Ends what redeploys kept: the instance before is terminated when its rollback window is over."""
 
-import asyncio
 from dataclasses import dataclass
 
 import structlog
 
 from remediator.ec2 import Aws, AwsError
 from remediator.model import Bot
+from remediator.rounds import rounds
 from remediator.store import Store
 
 log = structlog.get_logger()
@@ -22,13 +22,11 @@ class Standbys:
 
     async def serve(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(self.interval)
-            try:
-                for bot in await self._due():
-                    await self._end(bot)
-            except Exception as error:  # the boundary of this service: the next look may succeed
-                log.warning("standbys not ended", error=str(error).splitlines()[0])
+        await rounds(self._look, self.interval, "standbys not ended")
+
+    async def _look(self) -> None:
+        for bot in await self._due():
+            await self._end(bot)
 
     async def _due(self) -> list[Bot]:
         async with self.store.read() as tx:
