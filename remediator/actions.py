@@ -101,9 +101,14 @@ async def settle_reboot(action: Action) -> Outcome:
             if look.healthy:
                 return Failed("settled: it was not rebooted, and is healthy without")
             if look.boot_id is not None and look.boot_id == before:
-                return await reboot(action)
+                return await action.journal.step("reboot again", lambda _: reboot(action), settle=_left_open)
             return Done({}, "in doubt, and not done again: the bot does not answer")
         await asyncio.sleep(SETTLE_POLL)
+
+
+async def _left_open(_: Mapping[str, Any]) -> Outcome:
+    """The bot would still show its old boot_id if the reboot had only just been asked for."""
+    return Done({}, "in doubt for a second time, and not done again")
 
 
 async def redeploy(action: Action) -> Outcome:

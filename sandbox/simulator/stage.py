@@ -26,6 +26,7 @@ from sandbox.simulator.world import World
 from templates import BUNDLED, Templates, load
 
 ENVIRONMENTS: Final = ("production", "staging")
+LARGEST: Final = 90  # a template lets at most 100 bots be
 
 
 @cache
@@ -113,7 +114,8 @@ class Stage:
         for wish in scaling.wishes:
             of = bots[wish.of % len(bots)]
             where = of.template, of.environment
-            groups[where] = group_of(wish, declared[where])
+            if declared[where] <= LARGEST:
+                groups[where] = group_of(wish, declared[where])
         around, oracle = self.around, self.oracle
         around.region.pooled = scaling.pooled
         around.templates = ScaledTemplates(around.templates, groups)

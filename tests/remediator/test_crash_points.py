@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +27,17 @@ from remediator.intake import take_in
 from remediator.model import Run
 from remediator.rollout import Rollout
 from remediator.rollouts import Rollouts
+from remediator.scaler import run_scaler
 from remediator.services import Services, run_services
+from remediator.settings import Settings
 from remediator.store import Store
 from remediator.transaction import Transaction
 from remediator.versions import record
 from sandbox.cloud import Effect
 from sandbox.waiting import wait_until
 from tests.remediator.conftest import World, firing, read_rows, settings_for, webhook
+from tests.remediator.test_cost import run_oracle
+from tests.remediator.test_scaling import scaled
 
 When = Literal["after the commit", "before the commit"]
 Look = Callable[[Transaction], Awaitable[tuple[bool, object]]]  # whether it is over, and how far it is
@@ -90,6 +94,7 @@ class Lives:
     database: Path
     lives: list[Life]
     settings: dict[str, Any]
+    serve: Callable[[Settings], AbstractAsyncContextManager[Services]] = run_services
 
     @asynccontextmanager
     async def immortal(self) -> AsyncIterator[Services]:
@@ -121,7 +126,7 @@ class Lives:
             self.lives.append(life)
             settings = settings_for(self.database, self.world.cloud, **self.settings)
             try:
-                async with run_services(settings) as running:
+                async with self.serve(settings) as running:
                     await wait_until(
                         lambda: dead_or_over(life, running, look),  # noqa: B023 -- awaited within the loop
                         timeout=40,
@@ -358,6 +363,54 @@ async def test_a_rolling_update_redeploys_each_bot_once(
     for bot in bots:
         assert await world.actions(bot) == ["run", "run", "stop"]
         assert len(world.deployments(bot)) == 2
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_a_group_that_grows_has_one_bot_more_on_one_instance(
+    make_lives: Callable[..., Lives], world: World, when: When, tmp_path: Path
+) -> None:
+    """From before the decision on. A name of its own: what other tests put aside is another's."""
+    declared, number = world.name(), 3 + WHEN.index(when)
+    added, tokens = f"support-{number}", [f"/pool/support/{one}" for one in range(1, 7)]
+    world.ssm.delete_parameters(Names=tokens)
+    world.ssm.put_parameter(Name=tokens[number - 1], Value="77:pooled", Type="SecureString")
+    quick = {"scaling_interval": 0.2, "scaling_patience": 0.0, "scaling_calm": 600.0}
+    async with run_oracle() as oracle:
+        lives = make_lives(
+            templates_dir=scaled(tmp_path, min=1, max=2, target=0.8),
+            prometheus_url=oracle.url,
+            modes=["scale=auto"],
+            **quick,
+        )
+        lives.serve = scaling
+        oracle.instant["up{job="] = {"x": 1}
+        oracle.instant["bot_health_score"] = {declared: 100.0}
+        oracle.instant["bot_context_usage_ratio"] = {declared: 0.9}
+        async with lives.immortal() as running:
+            await deployed(running, world, declared)
+
+        furthest = [0]  # steps: an attempt whose token died with the process is followed by another
+
+        async def look(tx: Transaction) -> tuple[bool, object]:
+            bot, run = await tx.bot(added), await tx.active_run(added)
+            steps = await tx.steps(run.id) if run is not None else []
+            furthest.append(max(furthest[-1], sum(step.state == "done" for step in steps)))
+            return bot is not None and bot.state == "active" and run is None, furthest[-1]
+
+        await lives.until_over(look, when)
+    async with lives.immortal() as running, running.store.read() as tx:
+        assert sorted(bot.name for bot in await tx.bots()) == [declared, added]
+        begun = [
+            one for one in await tx.audit_trail(bot=added, after=0, limit=999) if one.event == "scale.begun"
+        ]
+    assert await world.actions(added) == ["run"]
+    assert world.deployments(added) == [begun[-1].run_id]
+
+
+@asynccontextmanager
+async def scaling(settings: Settings) -> AsyncIterator[Services]:
+    async with run_services(settings) as running, run_scaler(running):
+        yield running
 
 
 @pytest.mark.parametrize("when", WHEN)
