@@ -12,10 +12,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import remediator
 from remediator.__main__ import main
+from remediator.database import Database
 from remediator.store import Store
 from remediator.trail import faults
 from tests.chaos.postgres import run_postgres
@@ -148,12 +148,12 @@ async def test_it_is_verified_while_the_service_runs(
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """An empty database, as SQLAlchemy's asynchronous engine wants it."""
+    """An empty database."""
     if request.param == "sqlite":
         yield f"sqlite+aiosqlite:///{tmp_path / 'old.db'}"
         return
     async with run_postgres() as server:
-        yield server.url(await server.new_database()).replace("postgresql:", "postgresql+asyncpg:")
+        yield server.url(await server.new_database())
 
 
 BOT = (
@@ -190,10 +190,8 @@ def old_release(connection: Connection) -> None:
 
 
 async def test_the_migration_chains_the_old_rows_and_keeps_what_was_under_way(url: str) -> None:
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        await connection.run_sync(old_release)
-    await engine.dispose()
+    database = await Database.open(url, prepare=old_release)
+    await database.close()
     store = await Store.open(url, lease_seconds=30)
     async with store.write() as tx:
         (run,) = await tx.active_runs()
