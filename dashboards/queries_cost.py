@@ -3,7 +3,6 @@
 from typing import Final
 
 from dashboards.queries import CHOSEN, INTERVAL, SHOWN, of_chosen, or_zero
-from exporter.metrics import BOT_USAGE_REQUESTS_TOTAL
 from remediator.metrics import (
     BUDGET,
     BUDGET_PROJECTED,
@@ -13,9 +12,6 @@ from remediator.metrics import (
     MODEL_COST,
     PRICES_DATE,
     SAVING,
-    SCALING_BOTS,
-    SCALING_CAPACITY,
-    SCALING_TARGET,
 )
 
 MONTH: Final = 730  # hours, as AWS counts a month
@@ -44,10 +40,6 @@ BY_TEMPLATE: Final = _by_template(f"sum by (bot) ({_COMPONENTS})")
 BY_COMPONENT: Final = f"sum by (component) ({of_chosen(_COMPONENTS)})"
 BY_MODEL: Final = f"sum by (model) ({of_chosen(_MODELS)}) * 3600"
 MODEL_OF_TEMPLATE: Final = f"{_by_template(f'sum by (bot) ({_SPENT})')}"
-PER_REQUEST: Final = (
-    f"sum by (model) ({of_chosen(_SPENT)})"
-    f" / (scalar(sum({of_chosen(f'max by (bot) (increase({BOT_USAGE_REQUESTS_TOTAL}[{SHOWN}]))')})) > 0)"
-)
 
 LIMITS: Final = f"max by (scope, name) ({BUDGET.name})"
 SPENT: Final = f"max by (scope, name) ({BUDGET_SPENT.name})"
@@ -58,8 +50,3 @@ _SAVINGS: Final = f"max by (bot, kind) ({SAVING.name})"
 SAVABLE: Final = or_zero(f"sum({of_chosen(f'{_SAVINGS} > 0')})")
 ADVICE: Final = of_chosen(_SAVINGS)
 SAVABLE_BY_KIND: Final = f"sum by (kind) ({of_chosen(_SAVINGS)})"
-
-GROUP: Final = '{template=~"$template",environment=~"$environment"}'
-GROUP_BOTS: Final = f"max by (template, environment) ({SCALING_BOTS.name}{GROUP})"
-GROUP_CAPACITY: Final = f"max by (template, environment) ({SCALING_CAPACITY.name}{GROUP})"
-GROUP_TARGET: Final = f"max by (template, environment) ({SCALING_TARGET.name}{GROUP})"
