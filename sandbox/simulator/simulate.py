@@ -5,6 +5,7 @@ import random as randomness
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
+from unittest.mock import patch
 
 from sandbox.simulator import clock
 from sandbox.simulator.alertmanager import REPEAT
@@ -180,8 +181,10 @@ def simulate(
         made.append(Simulation(seed, drawn, trace=trace, until_first=until_first))
         await made[0].run()
 
+    names = Random(seed + 3)  # noqa: S311 -- repeatable
     try:
-        clock.run(main(), loop)
+        with patch("secrets.token_hex", lambda size: f"{names.getrandbits(8 * size):0{2 * size}x}"):
+            clock.run(main(), loop)
     except NothingHappensError:
         made[0].oracle.violated("everything waits for something that never comes")
     oracle = made[0].oracle
