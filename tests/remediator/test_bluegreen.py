@@ -82,9 +82,15 @@ async def test_a_redeploy_from_the_request_to_the_end_of_the_rollback_window(
 
         await wait_until(alone, what="the end of the rollback window")
         assert await world.instance(bot) == (await registered(app, bot))[0]
-        trail = await app.get(f"/audit?bot={bot}&limit=1000")
+
+        mine = f"/audit?bot={bot}&limit=1000"
+
+        async def told() -> bool:
+            return any(one["event"] == "standby.ended" for one in await app.get(mine))
+
+        await wait_until(told, what="the end of the standby in the trail")
+        trail = await app.get(mine)
         assert next(one["actor"] for one in trail if one["event"] == "redeploy.asked") == "ann"
-        assert any(one["event"] == "standby.ended" for one in trail)
 
 
 def ended_sha(dashboard: Any, bot: str) -> str:
