@@ -305,6 +305,13 @@ async def world(one_world: World) -> AsyncIterator[World]:
     left = [bot.instance_id for bot in await one_world.cloud.bots()]
     if left:
         one_world.ec2.terminate_instances(InstanceIds=left)
+    for address in one_world.ec2.describe_addresses()["Addresses"]:
+        if "AssociationId" in address:
+            one_world.ec2.disassociate_address(AssociationId=address["AssociationId"])
+        one_world.ec2.release_address(AllocationId=address["AllocationId"])
+    pages = one_world.ssm.get_paginator("describe_parameters").paginate()
+    for name in [one["Name"] for page in pages for one in page["Parameters"]]:
+        one_world.ssm.delete_parameter(Name=name)
 
 
 @pytest.fixture

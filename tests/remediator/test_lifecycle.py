@@ -258,10 +258,6 @@ async def orphaned(world: World) -> AsyncIterator[dict[str, str]]:
     left = world.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [ids["volume"]]}])["Volumes"]
     if left:
         world.ec2.delete_volume(VolumeId=ids["volume"])
-    for one in world.ec2.describe_addresses()["Addresses"]:
-        if one.get("AssociationId"):
-            world.ec2.disassociate_address(AssociationId=one["AssociationId"])
-        world.ec2.release_address(AllocationId=one["AllocationId"])
 
 
 async def test_orphans_are_listed_and_reaped_by_name_and_after_the_grace(
