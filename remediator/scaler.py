@@ -16,13 +16,14 @@ import structlog
 from remediator import metrics
 from remediator.api import Api
 from remediator.awserror import AwsError
-from remediator.errors import RequestError
+from remediator.errors import RequestError, first_line
 from remediator.gates import Verdict
 from remediator.lifecycle import begin_retirement
 from remediator.metrics import Series
 from remediator.model import Run
 from remediator.modes import mode_of_scaling
 from remediator.requests import DeployRequest
+from remediator.rounds import rounds
 from remediator.scaling import Group, Move, Past, Policy, decide, moved
 from remediator.scaling_look import Sights, added_by, group_of, held_by, look, storm
 from remediator.services import Services
@@ -80,12 +81,7 @@ class Scaler:
         return found
 
     async def serve(self) -> None:
-        while True:
-            await asyncio.sleep(self.services.settings.scaling_interval)
-            try:
-                await self.round()
-            except Exception:  # the boundary of this task: the next look may succeed
-                log.exception("no group was scaled")
+        await rounds(self.round, self.services.settings.scaling_interval, "no group was scaled")
 
     async def round(self) -> None:
         """Look at every group once, and begin at most one move in each; what comes too late is not done.
@@ -201,7 +197,7 @@ class Scaler:
         try:
             run = await (self._grow(tx, offer) if move.direction == "out" else self._shrink(tx, added))
         except RequestError as error:
-            refused = str(error).splitlines()[0]
+            refused = first_line(error)
             if refused != kept.said:
                 await tx.audit("scale.refused", actor=ACTOR, **_told(where, move), why=refused)
                 self.services.metrics.scalings.labels(move.direction, "refused").inc()
