@@ -63,9 +63,16 @@ class Cloud:
         """Heal one bot, or all; what died is started again."""
         await self._call("POST", "heal", {} if bot is None else {"bot": bot})
 
-    async def effects(self) -> list[Effect]:
-        """Everything that was ever done to the fleet, oldest first."""
-        return [Effect(**effect) for effect in await self._call("GET", "effects")]
+    async def forget(self) -> None:
+        """Show terminated instances no more."""
+        await self._call("POST", "forget", {})
+
+    async def effects(self, bot: str | None = None) -> list[Effect]:
+        """Everything that was ever done to the fleet, or to that bot's instances, oldest first."""
+        return [
+            Effect(**effect)
+            for effect in await self._call("GET", "effects", {} if bot is None else {"bot": bot})
+        ]
 
     async def break_api(
         self,

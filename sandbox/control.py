@@ -34,6 +34,7 @@ class Control:
             ("POST", "fault"): self.fault,
             ("POST", "heal"): self.heal,
             ("POST", "break"): self.break_api,
+            ("POST", "forget"): self.forget,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -60,8 +61,19 @@ class Control:
             if machine.bot and states.get(machine.instance_id, "terminated") != "terminated"
         ]
 
-    def effects(self, _: Mapping[str, Any]) -> Any:
-        return self._machines.effects.all()
+    def effects(self, wish: Mapping[str, Any]) -> Any:
+        bot = wish.get("bot")
+        return [effect for effect in self._machines.effects.all() if bot in (None, effect["bot"])]
+
+    def forget(self, _: Mapping[str, Any]) -> Any:
+        """What is terminated is shown no more; EC2 takes about an hour until then."""
+        forgotten = 0
+        for backend in ec2_backends[DEFAULT_ACCOUNT_ID].values():
+            for id_, reservation in list(backend.reservations.items()):
+                if all(instance.state == "terminated" for instance in reservation.instances):
+                    del backend.reservations[id_]
+                    forgotten += len(reservation.instances)
+        return {"instances": forgotten}
 
     def fault(self, wish: Mapping[str, Any]) -> Any:
         fault = Fault(

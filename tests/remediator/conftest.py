@@ -249,7 +249,7 @@ class World:
 
     async def actions(self, bot: str) -> list[str]:
         """What was done to the bot's instances, in order."""
-        return [effect.action for effect in await self.cloud.effects() if effect.bot == bot]
+        return [effect.action for effect in await self.cloud.effects(bot)]
 
     async def live(self, bot: str) -> list[str]:
         """Its instances that are not terminated."""
@@ -305,6 +305,7 @@ async def world(one_world: World) -> AsyncIterator[World]:
     left = [bot.instance_id for bot in await one_world.cloud.bots()]
     if left:
         one_world.ec2.terminate_instances(InstanceIds=left)
+    await one_world.cloud.forget()
     for address in one_world.ec2.describe_addresses()["Addresses"]:
         if "AssociationId" in address:
             one_world.ec2.disassociate_address(AssociationId=address["AssociationId"])

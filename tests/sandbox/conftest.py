@@ -122,7 +122,7 @@ class Fleet:
         return await wait_until(ended, what="the command's end")
 
     async def actions(self, bot: str) -> list[str]:
-        return [effect.action for effect in await self.cloud.effects() if effect.bot == bot]
+        return [effect.action for effect in await self.cloud.effects(bot)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

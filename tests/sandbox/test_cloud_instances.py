@@ -182,3 +182,15 @@ async def test_a_delayed_call_is_done_in_the_end(fleet: Fleet) -> None:
     await fleet.cloud.break_api("RunInstances", "delay", seconds=0.1)
     fleet.run(fleet.request("late"))
     assert await fleet.actions("late") == ["run"]
+
+
+async def test_what_is_terminated_is_shown_until_it_is_forgotten(fleet: Fleet) -> None:
+    gone, stays = await fleet.launch(), await fleet.launch()
+    fleet.ec2.terminate_instances(InstanceIds=[gone.instance_id])
+    await fleet.until_state(gone.instance_id, "terminated")
+    await fleet.cloud.forget()
+    fleet.launched.remove(gone.instance_id)
+    shown = [one["Instances"][0]["InstanceId"] for one in fleet.ec2.describe_instances()["Reservations"]]
+    assert gone.instance_id not in shown
+    assert stays.instance_id in shown
+    assert (await fleet.actions(gone.bot), await fleet.actions(stays.bot)) == (["run", "terminate"], ["run"])
