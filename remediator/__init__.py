@@ -1,8 +1,7 @@
 import sys
 
-if (
-    "rich" not in sys.modules
-):  # structlog loads it wherever it is installed: 3 MB, of which no log here makes use
+# structlog loads rich wherever it is installed: 3 MB, of which no log here makes use.
+if "rich" not in sys.modules:
     sys.modules["rich"] = None  # type: ignore[assignment]
     import structlog as structlog
 

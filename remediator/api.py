@@ -91,12 +91,6 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
         await self.set_out(run, asked)
         return run, config
 
-    async def reserve(
-        self, tx: Transaction, asked: DeployRequest, actor: str
-    ) -> tuple[Run, Mapping[str, Any]]:
-        """The name and the run, with whatever else the transaction is for; `set_out` follows its commit."""
-        return await self._reserve(tx, asked, self._template(asked), "dep-" + secrets.token_hex(8), actor)
-
     async def set_out(self, run: Run, asked: DeployRequest) -> None:
         """The token is kept, and the run under way."""
         services, token = self.services, asked.telegram_token.get_secret_value()
@@ -131,10 +125,14 @@ class Api(Backups, Changes, Controls, Costs, Deployments, Groups, Lifecycle, Rec
                 422, f"{asked.bot_type!r} is no bot type", field="botType", remedy=f"use one of {known}"
             ) from None
 
-    async def _reserve(
-        self, tx: Transaction, asked: DeployRequest, template: BotTemplate, run_id: str, actor: str
+    async def reserve(
+        self, tx: Transaction, asked: DeployRequest, actor: str
     ) -> tuple[Run, Mapping[str, Any]]:
-        """The name, and the run: on disk before anything is done in AWS. With the bot's configuration."""
+        """The name, and the run: on disk before anything is done in AWS. With the bot's configuration.
+
+        `set_out` follows the transaction's commit.
+        """
+        template, run_id = self._template(asked), "dep-" + secrets.token_hex(8)
         if await tx.bot(asked.bot_name) is not None:
             raise RequestError(
                 409,

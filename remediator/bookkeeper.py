@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from remediator.accounts import Accounts
 from remediator.cost_report import open_books, samples
 from remediator.counsel import Counsel
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Bookkeeper:
 
     async def serve(self) -> None:
         """One replica writes the books; each shows them in its own metrics."""
-        await rounds(self._round, self.accounts.settings.cost_interval, "the books were not kept")
+        await repeat(self._round, self.accounts.settings.cost_interval, "the books were not kept")
 
     async def _round(self) -> None:
         async with self.accounts.store.write() as tx:

@@ -17,7 +17,7 @@ from remediator.lease import Lease, LeaseLostError
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
 from remediator.notify import Notifier
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 from remediator.store import Store
 from remediator.transaction import Transaction
 from remediator.words import message
@@ -60,7 +60,7 @@ class Engine:
         """Take up every run that is free to be taken, and from now on whatever becomes so."""
         await self._claim()
         self._keeper = asyncio.create_task(
-            rounds(self._keep, self.store.lease_seconds / 4, "leases not held on"), name="leases"
+            repeat(self._keep, self.store.lease_seconds / 4, "leases not held on"), name="leases"
         )
 
     async def stop(self) -> None:

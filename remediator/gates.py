@@ -1,10 +1,10 @@
 """May we act on this bot now, and if not, why? Pure: a situation in, one verdict a gate out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from remediator.model import Approval, Bot, Tier
 
@@ -87,6 +87,11 @@ class Storm:
     active: bool = False
     since: float = 0
     over_at: float = 0
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any] | None) -> "Storm":
+        """As the store has it; none is on where nothing is kept."""
+        return cls(**kept) if kept else cls()
 
 
 @dataclass(frozen=True, slots=True)

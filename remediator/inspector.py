@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import structlog
 from sqlalchemy import select
 
 from remediator.attributes import Shape
@@ -13,13 +12,11 @@ from remediator.drift import Difference, compare, declared, fingerprint_of_base6
 from remediator.ec2 import Aws, AwsError
 from remediator.model import Bot, Step
 from remediator.prober import Prober
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 from remediator.schema import runs, steps
 from remediator.settings import Settings
 from remediator.store import Store
 from remediator.transaction import Transaction
-
-log = structlog.get_logger()
 
 FACT: Final = "drift"
 AT_ONCE: Final = 20  # bots looked at
@@ -43,7 +40,7 @@ class Inspector:
 
     async def serve(self) -> None:
         """Until cancelled."""
-        await rounds(self.look, self.settings.drift_interval, "no look at drift")
+        await repeat(self.look, self.settings.drift_interval, "no look at drift")
 
     async def look(self) -> None:
         """At the whole fleet, if it is this replica's turn."""

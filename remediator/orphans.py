@@ -4,18 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import structlog
-
 from remediator.caller import BOT_TAG, DEPLOYMENT_TAG, Instance
 from remediator.ec2 import Address, Aws
 from remediator.launch import LIVE
 from remediator.metrics import Metrics
 from remediator.model import Bot, Run
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 from remediator.store import Store
 from remediator.volumes import Volume
-
-log = structlog.get_logger()
 
 FACT: Final = "orphans"  # id → when it was first seen to be one
 
@@ -87,4 +83,4 @@ class OrphanWatch:
 
     async def serve(self, interval: float) -> None:
         """Until cancelled."""
-        await rounds(self.look, interval, "orphans not looked for")
+        await repeat(self.look, interval, "orphans not looked for")

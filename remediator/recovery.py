@@ -31,6 +31,7 @@ from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Hold, Run, Step, Tier
 from remediator.modes import mode_for
 from remediator.prober import Look
+from remediator.rounds import repeat
 from remediator.settings import Settings
 from remediator.sight import Sight, blind_replicas
 from remediator.store import Store
@@ -266,8 +267,7 @@ class Recovery:
 
     async def _weather(self, tx: Transaction, fleet: Fleet) -> Storm:
         """The storm as all replicas know it, after this look at the fleet."""
-        kept = await tx.fact("storm")
-        before = Storm(**kept) if kept else Storm()
+        before = Storm.of(await tx.fact("storm"))
         self.storm = weather(before, fleet, tx.now, self.limits)
         if self.storm != before:
             await tx.set_fact("storm", asdict(self.storm))
@@ -298,17 +298,15 @@ class Recovery:
 
         Also one that another replica saw, or this one in an earlier life.
         """
-        while True:
-            await asyncio.sleep(self.settings.gate_interval)
-            try:
-                async with self.store.read() as tx:
-                    kept = await tx.fact("storm")
-                if kept and Storm(**kept).active:
-                    fleet = await self._census()
-                    async with self.store.write() as tx:
-                        await self._weather(tx, fleet)
-            except Exception:  # the boundary of this task: the next look may succeed
-                log.exception("the look at the fleet failed")
+        await repeat(self._watch_storm, self.settings.gate_interval, "the look at the fleet failed")
+
+    async def _watch_storm(self) -> None:
+        async with self.store.read() as tx:
+            storm = Storm.of(await tx.fact("storm"))
+        if storm.active:
+            fleet = await self._census()
+            async with self.store.write() as tx:
+                await self._weather(tx, fleet)
 
     # a tier
 

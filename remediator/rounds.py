@@ -14,7 +14,7 @@ log = structlog.get_logger()
 OUTSIDE: Final = (SQLAlchemyError, OSError)  # faults of the store or the network: where we were says nothing
 
 
-async def rounds(work: Callable[[], Awaitable[object]], interval: float, failed: str) -> NoReturn:
+async def repeat(work: Callable[[], Awaitable[object]], interval: float, failed: str) -> NoReturn:
     """Every `interval` seconds, until cancelled. `failed` is the event in the log where it raises."""
     while True:
         await asyncio.sleep(interval)

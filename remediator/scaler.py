@@ -23,7 +23,7 @@ from remediator.metrics import Series
 from remediator.model import Run
 from remediator.modes import mode_of_scaling
 from remediator.requests import DeployRequest
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 from remediator.scaling import Group, Move, Past, Policy, decide, moved
 from remediator.scaling_look import Sights, added_by, group_of, held_by, look, storm
 from remediator.services import Services
@@ -81,7 +81,7 @@ class Scaler:
         return found
 
     async def serve(self) -> None:
-        await rounds(self.round, self.services.settings.scaling_interval, "no group was scaled")
+        await repeat(self.round, self.services.settings.scaling_interval, "no group was scaled")
 
     async def round(self) -> None:
         """Look at every group once, and begin at most one move in each; what comes too late is not done.

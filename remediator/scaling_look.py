@@ -51,8 +51,7 @@ async def look(prometheus: Prometheus) -> Sights | None:
 
 async def storm(tx: Transaction, bots: Sequence[Bot], sights: Sights, limits: Limits) -> bool:
     """The recoveries' own storm, or the look of one, if no recovery has asked yet."""
-    kept = await tx.fact("storm")
-    if kept and Storm(**kept).active:
+    if Storm.of(await tx.fact("storm")).active:
         return True
     seen = tuple(
         Seen(

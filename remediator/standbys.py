@@ -6,7 +6,7 @@ import structlog
 
 from remediator.ec2 import Aws, AwsError
 from remediator.model import Bot
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 from remediator.store import Store
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ class Standbys:
 
     async def serve(self) -> None:
         """Until cancelled."""
-        await rounds(self._look, self.interval, "standbys not ended")
+        await repeat(self._look, self.interval, "standbys not ended")
 
     async def _look(self) -> None:
         for bot in await self._due():

@@ -61,7 +61,7 @@ class Cloud:
 
     async def heal(self, bot: str | None = None) -> None:
         """Heal one bot, or all; what died is started again."""
-        await self._call("POST", "heal", {} if bot is None else {"bot": bot})
+        await self._call("POST", "heal", {"bot": bot})
 
     async def forget(self) -> None:
         """Show terminated instances no more."""
@@ -69,10 +69,7 @@ class Cloud:
 
     async def effects(self, bot: str | None = None) -> list[Effect]:
         """Everything that was ever done to the fleet, or to that bot's instances, oldest first."""
-        return [
-            Effect(**effect)
-            for effect in await self._call("GET", "effects", {} if bot is None else {"bot": bot})
-        ]
+        return [Effect(**effect) for effect in await self._call("GET", "effects", {"bot": bot})]
 
     async def break_api(
         self,

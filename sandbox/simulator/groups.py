@@ -17,11 +17,9 @@ from templates import BotTemplate, Templates
 
 SHARE: Final = 0.25  # of the seeds
 SCRAPED_EVERY: Final = 10.0
+# What befalls a replica that scales. "daze": it is frozen after it has seen that, for so many seconds.
 BEFALLS: Final[Mapping[str, Callable[[Random], Any]]] = {
-    "daze": lambda random: (
-        random.choice(["look", "token"]),
-        random.uniform(5, 60),
-    ),  # after which it is frozen
+    "daze": lambda random: (random.choice(["look", "token"]), random.uniform(5, 60)),
     "strike move": lambda random: random.choice(["before commit", "after commit"]),
 }
 Where = tuple[str, str]  # template, environment
@@ -44,9 +42,7 @@ class Scaling:
     mode: Mode
     pooled: int
     settings: Mapping[str, Any]
-    happenings: tuple[
-        tuple[str, float, int, Any], ...
-    ]  # what befalls a replica that scales: when, which, how
+    happenings: tuple[tuple[str, float, int, Any], ...]  # what of BEFALLS, when, to which replica, how
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,9 +163,11 @@ def make_lives(
     return lambda **settings: Lives(world, tmp_path / "r.db", lives, settings)
 
 
-async def deployed(running: Services, world: World, bot: str) -> None:
-    """By the engine, as POST /deploy begins it."""
-    await ended(running, await begin_deploy(running, bot))
+async def deployed(running: Services, world: World, bot: str) -> str:
+    """By the engine, as POST /deploy begins it; the run that did it."""
+    run_id = await begin_deploy(running, bot)
+    await ended(running, run_id)
+    return run_id
 
 
 async def ended(running: Services, run_id: str) -> None:
@@ -190,9 +192,9 @@ async def begin_deploy(running: Services, bot: str) -> str:
     )
     calls = Calls(running)
     async with running.store.write() as tx:
-        await calls._reserve(tx, asked, calls._template(asked), run_id := f"dep-{bot}", "test")
+        run, _ = await calls.reserve(tx, asked, "test")
     await running.aws.put_token(bot, "42:planted")
-    return run_id
+    return run.id
 
 
 async def alerted(running: Services, bot: str) -> str:
@@ -229,12 +231,12 @@ async def test_a_redeploy_leaves_one_instance_and_ends_the_old_one_once(
     bot = world.name()
     lives = make_lives()
     async with lives.immortal() as running:
-        await deployed(running, world, bot)
+        first = await deployed(running, world, bot)
         run_id = await asked(running, bot, "redeploy")
     run = await lives.until_ended(run_id, when)
     assert (run.status, run.reason) == ("recovered", "redeploy cured it")
     assert await world.actions(bot) == ["run", "run", "terminate"]
-    assert world.deployments(bot) == [f"dep-{bot}", run_id]
+    assert world.deployments(bot) == [first, run_id]
     async with lives.immortal() as running, running.store.read() as tx:
         registered = await tx.bot(bot)
     assert registered is not None

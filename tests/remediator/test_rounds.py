@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from remediator.errors import first_line
-from remediator.rounds import rounds
+from remediator.rounds import repeat
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ async def test_the_next_round_comes_after_a_fault(error: Exception, said: str, t
         again.set()
 
     with capture_logs() as logs:
-        task = asyncio.create_task(rounds(work, 0, "not done"))
+        task = asyncio.create_task(repeat(work, 0, "not done"))
         await asyncio.wait_for(again.wait(), 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
