@@ -69,9 +69,14 @@ class Nowhere:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return read_rows(self.database, query)
 
-    def execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
-            connection.execute(statement)
+    async def execute(self, statement: str) -> None:
+        """In a thread: the remediator writes from this loop, which must not wait for its lock."""
+
+        def run() -> None:
+            with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
+                connection.execute(statement)
+
+        await asyncio.to_thread(run)
 
 
 @pytest.fixture
@@ -229,14 +234,16 @@ async def test_a_body_that_says_nothing_of_its_size_is_bounded_too(app: Api) -> 
 
 
 async def test_a_store_that_refuses_answers_503_and_nothing_is_acted_on(nowhere: Nowhere, app: Api) -> None:
-    nowhere.execute("create trigger broken before insert on runs begin select raise(abort, 'broken'); end")
+    await nowhere.execute(
+        "create trigger broken before insert on runs begin select raise(abort, 'broken'); end"
+    )
     answer = await app.post("/alerts", webhook(firing("forge")))
     assert answer.status == 503
     assert answer.headers["Retry-After"]
     assert answer.body["error"]["message"] == "the store cannot be used"
     assert nowhere.rows("select (select count(*) from alerts), (select count(*) from runs)") == [(0, 0)]
     assert (await app.get("/health"))["status"] == "healthy"
-    nowhere.execute("drop trigger broken")
+    await nowhere.execute("drop trigger broken")
     assert len(await app.alert(firing("forge"))) == 1, "and what is sent again is taken in"
 
 
@@ -244,11 +251,13 @@ async def test_a_run_survives_a_store_that_is_broken_for_a_while(nowhere: Nowher
     """Its task stumbles, and is taken up again."""
     (run_id,) = await app.alert(firing("forge"))
     await app.until_status(f"/recover/{run_id}", "blocked")
-    nowhere.execute("create trigger broken before update on runs begin select raise(abort, 'broken'); end")
+    await nowhere.execute(
+        "create trigger broken before update on runs begin select raise(abort, 'broken'); end"
+    )
     await app.alert(resolved(firing("forge")))
     run = await app.get(f"/recover/{run_id}")
     assert run["finishedAt"] is None
-    nowhere.execute("drop trigger broken")
+    await nowhere.execute("drop trigger broken")
     assert (await app.until_ended(f"/recover/{run_id}"))["status"] == "resolved"
 
 

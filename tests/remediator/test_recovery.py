@@ -294,7 +294,7 @@ async def test_an_instance_without_our_tag_is_never_touched(app: Api, world: Wor
     ours = await world.instance(bot)
     foreign = world.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     await wait_until(lambda: runs(world, foreign), what="the foreign instance")
-    point_at(tmp_path / "remediator.db", bot, foreign)
+    await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, foreign)
     await world.cloud.fault(bot, "die")
     run = await app.recover(bot)
     assert [one["outcome"] for one in run["attempts"]] == ["failed", "failed", "cured"]
