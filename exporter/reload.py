@@ -47,7 +47,8 @@ class Reloader:
         while True:
             await self.reload()
             try:
-                await asyncio.wait_for(self._wake.wait(), self._settings.refresh)
+                async with asyncio.timeout(self._settings.refresh):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()

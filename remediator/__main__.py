@@ -152,7 +152,8 @@ class _Server(uvicorn.Server):
         while not self.should_exit:
             await self.on_tick(0)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
             ticks += 1
             if ticks % 60 == 0:
                 memory.trim()

@@ -98,7 +98,8 @@ class Engine:
         item = self._tasks.get(run_id)
         if item is not None and not self._leaving:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(item.told.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await item.told.wait()
         while asyncio.get_running_loop().time() < deadline and not self._leaving:
             async with self.store.read() as tx:
                 run = await tx.run(run_id)

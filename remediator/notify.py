@@ -96,7 +96,8 @@ class Notifier:
             if delivered:
                 pause = FIRST_PAUSE
                 with contextlib.suppress(TimeoutError):  # another replica may leave some behind
-                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY)
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await self._wake.wait()
             else:  # a new message makes no answer likelier, so it does not cut the pause short
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -152,7 +152,8 @@ class Recovery:
                     log.warning("run held", run=run.id, bot=bot.name, tier=tier, gate=stop.gate, why=stop.why)
             told.gate = stop.gate
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), self.settings.gate_interval * told.rounds)
+                async with asyncio.timeout(self.settings.gate_interval * told.rounds):
+                    await wake.wait()
 
     async def _ask(
         self, run: Run, bot: Bot, tier: Tier, lease: Lease, told: "_Told", *, climbing: bool

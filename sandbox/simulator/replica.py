@@ -189,7 +189,8 @@ class Replica(Hooks):
         await asyncio.sleep(self.around.random.random() * 0.01)
         if self.frozen:
             try:
-                await asyncio.wait_for(self._thawed.wait(), FROZEN_AFTER)
+                async with asyncio.timeout(FROZEN_AFTER):
+                    await self._thawed.wait()
             except TimeoutError:
                 raise _broken("terminating connection due to idle-in-transaction timeout") from None
         self._doom_move("before commit", tx)

@@ -96,7 +96,8 @@ async def telling(database: Path, url: str) -> AsyncIterator[Told]:
         serving = asyncio.create_task(notifier.serve())
         yield Told(store, notifier, metrics)
         serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        async with asyncio.timeout(30):
+            await asyncio.gather(serving, return_exceptions=True)
     await store.close()
 
 
@@ -160,6 +161,17 @@ async def test_a_long_message_is_cut_to_what_telegram_takes(tmp_path: Path, mood
         await told.say("x" * 5000)
         await told.until_nothing_waits()
     assert moody.texts == ["x" * 4096]
+
+
+async def test_it_ends_though_it_is_woken_in_the_same_moment(tmp_path: Path, moody: Moody) -> None:
+    """asyncio.wait_for of Python 3.11 forgets that it was cancelled where what it waits for has just come."""
+    async with telling(tmp_path / "n.db", moody.url) as told:
+
+        async def it_sleeps() -> bool:
+            return bool(told.notifier._wake._waiters)
+
+        await wait_until(it_sleeps, what="a notifier that waits", every=0.01)
+        told.notifier.wake()
 
 
 async def test_what_could_not_be_said_is_said_by_the_next_process_and_the_token_is_in_no_log(
