@@ -57,12 +57,13 @@ def recommendations(view: View) -> RenderableType:
         parts += [Text(f"  do    {clean(one['command'] or '-')}", style="bold"), Text()]
     if not parts:
         parts = [Text("nothing to change", style="dim")]
-    for key, said in (
-        ("insufficientData", "not known well enough"),
-        ("tooLarge", "too large for any type"),
+    unsure = [f"{clean(one['bot'])} ({clean(one['kind'])})" for one in view.get("insufficientData", ())]
+    for said, names in (
+        ("not known well enough", unsure),
+        ("too large for any type", [clean(one) for one in view.get("tooLarge", ())]),
     ):
-        if view.get(key):
-            parts.append(Text(f"{said}: {', '.join(map(clean, view[key]))}", style="dim"))
+        if names:
+            parts.append(Text(f"{said}: {', '.join(names)}", style="dim"))
     return Group(*parts)
 
 

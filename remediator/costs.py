@@ -39,9 +39,11 @@ class Costs(Handlers):
             {
                 **{key: summary(books)[key] for key in ("timestamp", "recommendations", "monthlySavingUsd")},
                 "recommended": [advice_view(one, books.prices) for one in shown if one.target],
-                "insufficientData": sorted(
-                    {one.bot for one in shown if one.body["status"] == "insufficient data"}
-                ),
+                "insufficientData": [
+                    {"bot": one.bot, "kind": one.kind}
+                    for one in shown
+                    if one.body["status"] == "insufficient data"
+                ],
                 "tooLarge": sorted({one.bot for one in shown if one.body["status"] == "too large"}),
                 **(
                     {"others": [advice_view(one, books.prices) for one in shown if not one.target]}

@@ -55,7 +55,9 @@ EVIL = "\x1b]0;title\x07\x1b[31mred[/red][bold]b[/bold]:smile:\u202e\r\x9b2J"
                         "risk": EVIL,
                         "command": EVIL,
                     }
-                ]
+                ],
+                "insufficientData": [{"bot": EVIL, "kind": EVIL}],
+                "tooLarge": [EVIL],
             }
         ),
     ],

@@ -358,6 +358,19 @@ async def test_a_recommendation_is_followed_by_its_own_call_and_then_says_nothin
         assert (await in_cost(app, bot, lambda _: True))["components"]["instance"] == 0.0248
 
 
+async def test_what_is_not_known_well_enough_is_named(run_app: RunApp, world: World) -> None:
+    """A t3.small holds what the bot itself takes; nothing measured what more it needs."""
+    bot = world.name()
+    async with run_app(**QUICK_BOOKS) as app:
+        answer = await app.begin_deploy(bot, kind="designer")
+        await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+
+        async def unsure() -> Any:
+            return (await app.get(f"/recommendations?bot={bot}"))["insufficientData"] or None
+
+        assert {"bot": bot, "kind": "instance"} in await wait_until(unsure, 30, "advice that is not sure")
+
+
 async def test_without_evidence_there_is_only_what_is_known_without_measuring(
     run_app: RunApp, world: World
 ) -> None:
