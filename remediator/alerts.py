@@ -101,16 +101,19 @@ def decide(
     first_seen: float,
     bot: Bot | None,
     active: Run | None,
+    held: Run | None,
     last: Run | None,
     now: float,
     relapse_after: float,
 ) -> Decision:
-    """What a firing alert asks of us. `last` is the bot's most recent recovery that ended.
+    """What a firing alert asks of us. `held` is the run that dealt with it until now, `last` the bot's most
+    recent recovery that ended.
 
-    An alert that began before that recovery ended is the illness it dealt with: a resend, an HA twin, a
-    late delivery. One still being sent `relapse_after` seconds later never went away, and is taken for a
-    new illness; the engine looks at the bot itself before it believes it. A recovery that ended because its
-    own alerts were resolved did not see the bot well, so it answers for no other alert.
+    An alert that began before either of them ended is the illness it dealt with: a resend, an HA twin, a
+    late delivery; not even a newer run takes it over. One still being sent `relapse_after` seconds later
+    never went away, and is taken for a new illness; the engine looks at the bot itself before it believes
+    it. A recovery that ended because its own alerts were resolved did not see the bot well, so it answers
+    for no other alert.
 
     `first_seen` is by our clock: Prometheus's, which gave `startsAt`, may be ahead.
     """
@@ -120,15 +123,23 @@ def decide(
         return Ignore("no_auto_remediation")
     if bot is None:
         return Ignore("unknown_bot")
+    began = min(alert.started, first_seen)
+
+    def dealt_with(run: Run) -> bool:
+        ended = run.finished_at
+        return (
+            ended is not None and began <= ended and now - ended < relapse_after and run.status != "resolved"
+        )
+
     if active is not None:
-        return Join(active.id)
+        return Join(held.id if held is not None and dealt_with(held) else active.id)
     if bot.quarantined_at is not None:
         return Ignore("quarantined")
+    for run in (held, last):
+        if run is not None and dealt_with(run):
+            return Join(run.id)
     relapse = 0
-    began = min(alert.started, first_seen)
     if last is not None and last.finished_at is not None and began <= last.finished_at:
-        if last.status != "resolved" and now - last.finished_at < relapse_after:
-            return Join(last.id)
         relapse = int(last.finished_at * 1000)
     return Start(run_id(alert.fingerprint, alert.started, relapse))
 

@@ -232,10 +232,9 @@ class Transaction:
         last = select(runs).where(ended, runs.c.finished_at == newest)
         return {run.bot: run for run in await self.among(Run, last, runs.c.bot, names)}
 
-    async def known_runs(self, run_ids: Collection[str]) -> set[str]:
+    async def runs_named(self, run_ids: Collection[str]) -> dict[str, Run]:
         """Those of the ids that there are."""
-        known = [await self.execute(select(runs.c.id).where(runs.c.id.in_(some))) for some in _some(run_ids)]
-        return {run_id for found in known for run_id in found.scalars()}
+        return {run.id: run for run in await self.among(Run, select(runs), runs.c.id, run_ids)}
 
     async def recent_deployments(self, limit: int) -> list[Run]:
         """The newest of all runs that are no recoveries."""

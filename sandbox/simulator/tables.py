@@ -170,8 +170,8 @@ class MemoryTransaction(Transaction):
         found = {name: await self.last_recovery(name) for name in names}
         return {name: run for name, run in found.items() if run is not None}
 
-    async def known_runs(self, run_ids: Collection[str]) -> set[str]:
-        return {run_id for run_id in run_ids if run_id in self.tables.runs}
+    async def runs_named(self, run_ids: Collection[str]) -> dict[str, Run]:
+        return {run_id: self.tables.runs[run_id] for run_id in run_ids if run_id in self.tables.runs}
 
     async def recent_deployments(self, limit: int) -> list[Run]:
         found = [run for run in self.tables.runs.values() if run.kind != "recover"]

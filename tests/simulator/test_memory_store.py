@@ -246,7 +246,7 @@ async def test_many_are_found_at_once(kept: Store, clock: Clock) -> None:
             "atlas": "rec-4",
         }
         assert {bot: run.id for bot, run in (await tx.last_recoveries(names)).items()} == {"forge": "rec-2"}
-        assert await tx.known_runs(["rec-1", "rec-4", "rec-9"]) == {"rec-1", "rec-4"}
+        assert sorted(await tx.runs_named(["rec-1", "rec-4", "rec-9"])) == ["rec-1", "rec-4"]
         total, drawn = await tx.fleet(9)
         assert (total, [bot.name for bot in drawn]) == (2, ["atlas", "forge"])
         total, drawn = await tx.fleet(1)
