@@ -17,6 +17,7 @@ from remediator import logs, memory, safekeeping
 from remediator.app import create_app
 from remediator.database import Database
 from remediator.ec2 import RESTART_DOCUMENT, Aws, AwsError
+from remediator.rounds import until_woken
 from remediator.services import VERSION
 from remediator.settings import Settings, SettingsError, describe, read_settings
 from remediator.store import Store
@@ -151,9 +152,7 @@ class _Server(uvicorn.Server):
         ticks = 0
         while not self.should_exit:
             await self.on_tick(0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._stopping.wait()
+            await until_woken(self._stopping, 1)
             ticks += 1
             if ticks % 60 == 0:
                 memory.trim()

@@ -101,13 +101,13 @@ def decide(
     first_seen: float,
     bot: Bot | None,
     active: Run | None,
-    held: Run | None,
+    own: Run | None,
     last: Run | None,
     now: float,
     relapse_after: float,
 ) -> Decision:
-    """What a firing alert asks of us. `held` is the run that dealt with it until now, `last` the bot's most
-    recent recovery that ended.
+    """What a firing alert asks of us. `own` is the run it belongs to until now, `last` the bot's most recent
+    recovery that ended.
 
     An alert that began before either of them ended is the illness it dealt with: a resend, an HA twin, a
     late delivery; not even a newer run takes it over. One still being sent `relapse_after` seconds later
@@ -132,10 +132,10 @@ def decide(
         )
 
     if active is not None:
-        return Join(held.id if held is not None and dealt_with(held) else active.id)
+        return Join(own.id if own is not None and dealt_with(own) else active.id)
     if bot.quarantined_at is not None:
         return Ignore("quarantined")
-    for run in (held, last):
+    for run in (own, last):
         if run is not None and dealt_with(run):
             return Join(run.id)
     relapse = 0

@@ -4,7 +4,6 @@ Everything a run has come to is in the store; a task holds nothing that its next
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,7 +16,7 @@ from remediator.lease import Lease, LeaseLostError
 from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Run, RunKind
 from remediator.notify import Notifier
-from remediator.rounds import repeat
+from remediator.rounds import repeat, until_woken
 from remediator.store import Store
 from remediator.transaction import Transaction
 from remediator.words import message
@@ -97,9 +96,7 @@ class Engine:
         deadline = asyncio.get_running_loop().time() + seconds
         item = self._tasks.get(run_id)
         if item is not None and not self._leaving:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await item.told.wait()
+            await until_woken(item.told, seconds)
         while asyncio.get_running_loop().time() < deadline and not self._leaving:
             async with self.store.read() as tx:
                 run = await tx.run(run_id)

@@ -37,8 +37,8 @@ class _Known:
     relapse_after: float
     bots: dict[str, Bot]
     active: dict[str, Run]  # by bot, and kept so
-    held: dict[str, Run]  # by id
     last: dict[str, Run]
+    runs: dict[str, Run]  # by id, those that alerts belong to
 
     def decide(self, alert: Alert, kept: StoredAlert) -> Decision:
         return decide(
@@ -46,7 +46,7 @@ class _Known:
             first_seen=kept.first_seen,
             bot=self.bots.get(alert.bot),
             active=self.active.get(alert.bot),
-            held=self.held.get(kept.run_id or ""),
+            own=self.runs.get(kept.run_id or ""),
             last=self.last.get(alert.bot),
             now=self.now,
             relapse_after=self.relapse_after,
@@ -80,9 +80,9 @@ async def _follow(tx: Transaction, seen: Sequence[Seen], relapse_after: float) -
     names = {alert.bot for alert, _ in firing}
     bots = await tx.bots_named(names)
     active, last = await tx.active_runs_of(bots), await tx.last_recoveries(bots)
-    held = {run.id: run for run in (*active.values(), *last.values())}
-    held |= await tx.runs_named({kept.run_id for _, kept in firing if kept.run_id} - held.keys())
-    known = _Known(tx.now, relapse_after, bots, active, held, last)
+    runs = {run.id: run for run in (*active.values(), *last.values())}
+    runs |= await tx.runs_named({kept.run_id for _, kept in firing if kept.run_id} - runs.keys())
+    known = _Known(tx.now, relapse_after, bots, active, last, runs)
     wished = [decision for one in firing if isinstance(decision := known.decide(*one), Start)]
     there = set(await tx.runs_named({decision.run_id for decision in wished}))
     begun: list[Run] = []

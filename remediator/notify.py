@@ -1,7 +1,6 @@
 """Messages to people, by Telegram. What is to be said is on disk first and is said until it was heard."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from pydantic import SecretStr
 
 from remediator.metrics import Metrics
 from remediator.model import Notification
+from remediator.rounds import until_woken
 from remediator.store import Store
 
 log = structlog.get_logger()
@@ -95,9 +95,7 @@ class Notifier:
                 delivered = False
             if delivered:
                 pause = FIRST_PAUSE
-                with contextlib.suppress(TimeoutError):  # another replica may leave some behind
-                    async with asyncio.timeout(LOOK_EVERY):
-                        await self._wake.wait()
+                await until_woken(self._wake, LOOK_EVERY)  # another replica may leave some behind
             else:  # a new message makes no answer likelier, so it does not cut the pause short
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

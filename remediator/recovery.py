@@ -1,7 +1,6 @@
 """One recovery: the ladder says what comes next, the gates whether it may, the prober whether it helped."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
@@ -31,7 +30,7 @@ from remediator.metrics import Metrics
 from remediator.model import Bot, Ended, Hold, Run, Step, Tier
 from remediator.modes import mode_for
 from remediator.prober import Look
-from remediator.rounds import repeat
+from remediator.rounds import repeat, until_woken
 from remediator.settings import Settings
 from remediator.sight import Sight, blind_replicas
 from remediator.store import Store
@@ -151,9 +150,7 @@ class Recovery:
                 if self._lines.allow(f"run held by {stop.gate}", self.store.clock()):
                     log.warning("run held", run=run.id, bot=bot.name, tier=tier, gate=stop.gate, why=stop.why)
             told.gate = stop.gate
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.gate_interval * told.rounds):
-                    await wake.wait()
+            await until_woken(wake, self.settings.gate_interval * told.rounds)
 
     async def _ask(
         self, run: Run, bot: Bot, tier: Tier, lease: Lease, told: "_Told", *, climbing: bool

@@ -1,6 +1,7 @@
-"""Work that comes round again and again, whatever went wrong the time before."""
+"""Work that comes round again and again, whatever went wrong the time before; and the waits between."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -22,3 +23,10 @@ async def repeat(work: Callable[[], Awaitable[object]], interval: float, failed:
             await work()
         except Exception as error:  # the boundary of each such task: the next round may succeed
             log.warning(failed, error=first_line(error), exc_info=not isinstance(error, OUTSIDE))
+
+
+async def until_woken(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, or that long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

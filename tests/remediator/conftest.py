@@ -145,11 +145,11 @@ class Api:
         wish = {"botName": bot, "botType": kind, "telegramToken": token, "environment": "staging"}
         return await self.post("/deploy", wish)
 
-    async def deployed(self, *bots: str) -> None:
+    async def deployed(self, *bots: str, kind: str = "support") -> None:
         """Deploy them, side by side, and wait until they are."""
 
         async def one(bot: str) -> None:
-            answer = await self.begin_deploy(bot)
+            answer = await self.begin_deploy(bot, kind=kind)
             assert answer.status == 202, answer
             ended = await self.until_ended(f"/deploy/{answer.body['deploymentId']}")
             assert ended["status"] == "deployed", ended
@@ -417,6 +417,16 @@ class Remediator:
 def read_rows(database: Path, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as connection:
         return connection.execute(query, list(values)).fetchall()
+
+
+async def write_rows(database: Path, statement: str, values: Sequence[object] = ()) -> None:
+    """In a thread: a remediator may write from this loop, which must not wait for its lock."""
+
+    def write() -> None:
+        with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+            connection.execute(statement, list(values))
+
+    await asyncio.to_thread(write)
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:

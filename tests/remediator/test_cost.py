@@ -12,9 +12,8 @@ import pytest
 from aiohttp import web
 
 from remediator.accounts import Accounts
-from remediator.cost import ModelSpend, Parts, estimate, surplus_vcpus
+from remediator.cost import Parts, estimate, surplus_vcpus
 from remediator.cost_report import open_books, samples, view
-from remediator.efficiency import Quality, by_model, cheaper_model
 from remediator.metrics import COST, COST_UNKNOWN
 from remediator.prices import PriceTable, shipped
 from sandbox.waiting import wait_until
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 RunApp = Callable[..., AbstractAsyncContextManager["Api"]]
 QUICK_BOOKS: Mapping[str, Any] = {"cost_interval": 0.1, "advice_interval": 0.2}
 GIB = 2.0**30
+HAIKU = "anthropic/claude-3-5-haiku-latest"
 
 
 # pure
@@ -63,75 +63,6 @@ def test_a_stopped_instance_costs_its_volume() -> None:
 def test_surplus_credits_are_what_is_used_beyond_the_baseline() -> None:
     assert surplus_vcpus(0.15, 2, 0.1) == pytest.approx(0.1)
     assert surplus_vcpus(0.05, 2, 0.1) == 0
-
-
-# models
-
-
-HAIKU, SONNET = "anthropic/claude-3-5-haiku-latest", "anthropic/claude-sonnet-4-20250514"
-WELL = Quality(healthy=0.999, latency=0.3, context=0.4)
-
-
-def spend(model: str = SONNET, requests: float = 1000, usd: float = 6.0, bot: str = "a") -> ModelSpend:
-    return ModelSpend(
-        bot,
-        model,
-        "2026-11",
-        "support",
-        "production",
-        usd,
-        requests,
-        0,
-        1000 * requests,
-        200 * requests,
-        0,
-        0,
-    )
-
-
-def test_a_cheaper_model_is_suggested_where_the_template_allows_it_and_the_bot_is_well() -> None:
-    advice = cheaper_model(spend(), [HAIKU], WELL, 10, "2026-11-22")
-    assert (advice.status, advice.target) == ("recommended", HAIKU)
-    assert advice.command == f"botctl config a --set model={HAIKU} --apply"
-    # $3 and $15 a million tokens against $0.80 and $4, 100 requests a day
-    assert advice.monthly_saving == pytest.approx((0.006 - 0.0016) * 100 * 365 / 12)
-    assert cheaper_model(spend(), [], WELL, 10, "2026-11-22").target == ""
-    assert cheaper_model(spend(), [SONNET], WELL, 10, "2026-11-22").target == ""
-
-
-@pytest.mark.parametrize(
-    "quality",
-    [
-        Quality(),
-        Quality(healthy=0.9, latency=0.3),
-        Quality(healthy=0.999, latency=9),
-        Quality(healthy=0.999, latency=0.3, context=0.95),
-    ],
-)
-def test_no_cheaper_model_while_the_bots_signals_do_not_carry_it(quality: Quality) -> None:
-    assert cheaper_model(spend(), [HAIKU], quality, 10, "2026-11-22").target == ""
-
-
-def test_few_requests_and_unknown_prices_are_insufficient_data() -> None:
-    for one in (spend(requests=99), spend(model="anthropic/claude-opus-latest")):
-        assert cheaper_model(one, [HAIKU], WELL, 10, "2026-11-22").status == "insufficient data"
-
-
-def test_a_dearer_model_is_never_suggested() -> None:
-    assert cheaper_model(spend(HAIKU), [SONNET], WELL, 10, "2026-11-22").target == ""
-
-
-def test_who_follows_the_advice_on_models_is_told_nothing_new() -> None:
-    advice = cheaper_model(spend(), [HAIKU, SONNET], WELL, 10, "2026-11-22")
-    assert cheaper_model(spend(advice.target), [HAIKU, SONNET], WELL, 10, "2026-11-22").target == ""
-
-
-def test_models_are_compared_by_template_with_errors_and_latency() -> None:
-    quality = {"a": Quality(0.9, 0.5), "b": Quality(1.0, 1.5)}
-    (row,) = by_model([spend(), spend(bot="b", usd=4.0)], quality)
-    assert (row.bots, row.requests, row.usd, row.usd_per_request) == (2, 2000, 10, 0.005)
-    assert row.error_ratio == pytest.approx(0.05)
-    assert row.latency_seconds == 1.5
 
 
 # the whole of it
@@ -362,8 +293,7 @@ async def test_what_is_not_known_well_enough_is_named(run_app: RunApp, world: Wo
     """A t3.small holds what the bot itself takes; nothing measured what more it needs."""
     bot = world.name()
     async with run_app(**QUICK_BOOKS) as app:
-        answer = await app.begin_deploy(bot, kind="designer")
-        await app.until_ended(f"/deploy/{answer.body['deploymentId']}")
+        await app.deployed(bot, kind="designer")
 
         async def unsure() -> Any:
             return (await app.get(f"/recommendations?bot={bot}"))["insufficientData"] or None

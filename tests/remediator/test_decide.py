@@ -25,7 +25,7 @@ def asked(alert: Alert = ALERT, now: float = BEGAN + 200, **changes: Any) -> Dec
         "first_seen": BEGAN + 5,
         "bot": BOT,
         "active": None,
-        "held": None,
+        "own": None,
         "last": None,
     }
     return decide(alert, **{**situation, "now": now, "relapse_after": 300, **changes})
@@ -68,10 +68,10 @@ def test_what_comes_late_or_again_belongs_to_the_recovery_that_dealt_with_it(sta
 def test_a_copy_of_what_a_recovery_dealt_with_is_not_taken_over_by_the_next() -> None:
     """Whichever of the two a payload names first, and however the next one ends."""
     dealt = replace(ENDED, id="rec-0")
-    assert asked(held=dealt, last=dealt, active=RUN) == Join("rec-0")
-    assert asked(held=dealt, last=replace(ENDED, status="resolved")) == Join("rec-0")
-    assert asked(held=replace(dealt, status="resolved"), active=RUN) == Join("rec-1")
-    assert asked(held=dealt, last=dealt, active=RUN, now=BEGAN + 401) == Join("rec-1"), "it never went away"
+    assert asked(own=dealt, last=dealt, active=RUN) == Join("rec-0")
+    assert asked(own=dealt, last=replace(ENDED, status="resolved")) == Join("rec-0")
+    assert asked(own=replace(dealt, status="resolved"), active=RUN) == Join("rec-1")
+    assert asked(own=dealt, last=dealt, active=RUN, now=BEGAN + 401) == Join("rec-1"), "it never went away"
 
 
 def test_a_new_illness_after_a_recovery_starts_a_new_run() -> None:

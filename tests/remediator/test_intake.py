@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.remediator.conftest import (
     serve,
     settings_for,
     webhook,
+    write_rows,
 )
 
 RunRemediator = Callable[..., AbstractAsyncContextManager[Remediator]]
@@ -70,13 +70,7 @@ class Nowhere:
         return read_rows(self.database, query)
 
     async def execute(self, statement: str) -> None:
-        """In a thread: the remediator writes from this loop, which must not wait for its lock."""
-
-        def run() -> None:
-            with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
-                connection.execute(statement)
-
-        await asyncio.to_thread(run)
+        await write_rows(self.database, statement)
 
 
 @pytest.fixture

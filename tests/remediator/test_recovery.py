@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from remediator.prober import Look
 from sandbox.faults import CuredBy, FaultKind
 from sandbox.telegram import Telegram
 from sandbox.waiting import wait_until
-from tests.remediator.conftest import Api, World, firing, read_rows, resolved
+from tests.remediator.conftest import Api, World, firing, read_rows, resolved, write_rows
 
 RunApp = Callable[..., AbstractAsyncContextManager[Api]]
 
@@ -294,7 +292,7 @@ async def test_an_instance_without_our_tag_is_never_touched(app: Api, world: Wor
     ours = await world.instance(bot)
     foreign = world.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     await wait_until(lambda: runs(world, foreign), what="the foreign instance")
-    await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, foreign)
+    await point_at(tmp_path / "remediator.db", bot, foreign)
     await world.cloud.fault(bot, "die")
     run = await app.recover(bot)
     assert [one["outcome"] for one in run["attempts"]] == ["failed", "failed", "cured"]
@@ -314,7 +312,7 @@ async def test_a_bot_without_an_instance_never_means_all_of_them(
 ) -> None:
     bot, other = world.names(2)
     await app.deployed(bot, other)
-    await asyncio.to_thread(point_at, tmp_path / "remediator.db", bot, "")
+    await point_at(tmp_path / "remediator.db", bot, "")
     run = await app.recover(bot)
     assert run["reason"].startswith(
         "healthy after restart, which failed: SendCommand: the bot has no instance ("
@@ -335,6 +333,5 @@ async def runs(world: World, instance_id: str) -> bool:
     return found["State"]["Name"] == "running"
 
 
-def point_at(database: Path, bot: str, instance_id: str) -> None:
-    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
-        connection.execute("update bots set instance_id = ? where name = ?", [instance_id, bot])
+async def point_at(database: Path, bot: str, instance_id: str) -> None:
+    await write_rows(database, "update bots set instance_id = ? where name = ?", [instance_id, bot])

@@ -39,7 +39,7 @@ def drop_the_dedupe(monkeypatch: pytest.MonkeyPatch) -> None:
     real, number = decide_, itertools.count()
 
     def decide(alert: Any, **known: Any) -> Any:
-        decision = real(alert, **{**known, "held": None, "last": None})
+        decision = real(alert, **{**known, "own": None, "last": None})
         return Start(f"rec-{next(number)}") if isinstance(decision, Start) else decision
 
     monkeypatch.setattr(intake, "decide", decide)
@@ -48,7 +48,7 @@ def drop_the_dedupe(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget_the_relapse(monkeypatch: pytest.MonkeyPatch) -> None:
     real = decide_
     monkeypatch.setattr(
-        intake, "decide", lambda alert, **known: real(alert, **{**known, "held": None, "last": None})
+        intake, "decide", lambda alert, **known: real(alert, **{**known, "own": None, "last": None})
     )
 
 
