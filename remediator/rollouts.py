@@ -64,9 +64,7 @@ class Rollouts:
         """The members as they are now; `ill`: the names of bots."""
         of = await self.members(rollout.id)
         bots = {bot.name: bot for bot in await self.tx.bots()}
-        ids = [member.run_id for member in of if member.run_id is not None]
-        found = await self.tx.all(Run, select(schema.runs).where(schema.runs.c.id.in_(ids)))
-        runs = {run.id: run for run in found}
+        runs = await self.tx.runs_named({member.run_id for member in of if member.run_id is not None})
         busy = {run.bot: run for run in await self.tx.active_runs()}
         holds = await self.tx.holds()
 

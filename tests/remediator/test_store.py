@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from remediator.model import Bot, Run
 from remediator.schema import metadata
 from remediator.settings import SettingsError
 from remediator.store import Store
-from tests.remediator.conftest import REPOSITORY, firing, resolved
+from tests.remediator.conftest import REPOSITORY, firing, read_rows, resolved, write_rows
 
 RUN = Run("rec-1", "recover", "forge", "alert", "", "running", "", "", 0.0, None)
 BOT = Bot(
@@ -74,8 +72,7 @@ async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
         async with opened.write() as tx:
             await tx.audit("test")
         await opened.close()
-    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
-        assert connection.execute("select count(*) from audit").fetchone() == (2,)
+    assert read_rows(tmp_path / "s.db", "select count(*) from audit") == [(2,)]
 
 
 @pytest.mark.parametrize("value", [1795364090.25, 7, 0, True, None, "7", "né", [1.5], {"at": 7}])
@@ -139,12 +136,10 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 async def test_a_database_of_a_newer_release_is_refused_and_not_touched(tmp_path: Path) -> None:
     await (await Database.open(url(tmp_path / "s.db"))).close()
-    with closing(sqlite3.connect(tmp_path / "s.db")) as connection, connection:
-        connection.execute("update alembic_version set version_num = '9999'")
+    await write_rows(tmp_path / "s.db", "update alembic_version set version_num = '9999'")
     with pytest.raises(SettingsError, match=r"cannot be used: .*9999"):
         await Database.open(url(tmp_path / "s.db"))
-    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchone() == ("9999",)
+    assert read_rows(tmp_path / "s.db", "select version_num from alembic_version") == [("9999",)]
 
 
 async def test_one_active_run_a_bot_is_held_by_the_database(store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from remediator.store import Store
 from remediator.versions import Versions, live, record
 from sandbox.simulator.memory import MemoryDatabase, MemoryStore
 from tests.chaos.postgres import run_postgres
-from tests.remediator.conftest import Answer, Api, World
+from tests.remediator.conftest import Answer, Api, World, read_rows
 
 PLANTED = "8142:AAF-planted-token"
 
@@ -331,7 +330,7 @@ async def test_the_migration_makes_version_1_of_what_each_bot_has(tmp_path: Path
     await store.close()
     migrate(command.downgrade, "0002")
     engine.dispose()
-    columns = [column[1] for column in sqlite3.connect(database).execute("PRAGMA table_info(bots)")]
+    columns = [column[1] for column in read_rows(database, "PRAGMA table_info(bots)")]
     assert "version" not in columns
     assert "overrides" not in columns
 
