@@ -1,36 +1,21 @@
 """What is kept, and the few ways it changes. Every method of a `Transaction` is one statement or two.
 
 A room with tables of its own keeps its statements in a module of its own, made over `one`, `all` and
-`execute` (for example `Versions(tx).of(bot)`).
+`execute` (for example `Rollouts(tx).get(rollout_id)`).
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Executable,
-    Select,
-    bindparam,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import bindparam, delete, func, insert, or_, select, tuple_, update
 
 from remediator.alerts import Alert
 from remediator.database import Connection
 from remediator.gates import Effect, Verdict
-from remediator.lease import Lease, LeaseLostError
 from remediator.model import (
     Approval,
     AuditEntry,
@@ -38,11 +23,11 @@ from remediator.model import (
     ConfigVersion,
     Hold,
     Notification,
-    Run,
     Step,
     StoredAlert,
     StoredVerdict,
 )
+from remediator.run_rows import RunRows
 from remediator.schema import (
     alerts,
     approvals,
@@ -58,36 +43,24 @@ from remediator.schema import (
     verdicts,
 )
 
-OWN_GRACE = 60.0  # seconds a request may take for the first step of the run it began
 BROUGHT: Final = ("deploy.asked", "adopt.asked")  # how a bot comes into the registry
 ENGINE = "engine"  # the actor in the audit trail when the engine itself decided
 
 ALERT_CHANGES: Final = ("status", "last_seen", "times_seen", "run_id", "ignored")
 ALERT_FIELDS: Final = tuple(alerts.c.keys())
 ALERT_VALUES: Final = attrgetter(*ALERT_FIELDS)
-AT_ONCE: Final = 500  # values in one statement; SQLite takes 32,766, and a statement is built anew for each
 TRAIL_TEXT: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 Episode = tuple[str, float]  # fingerprint, startsAt
 
-_QUEUED: Final = (
-    runs.c.finished_at.is_(None)
-    & (runs.c.status == "blocked")
-    & or_(runs.c.reason.startswith("in_flight:"), runs.c.reason.startswith("rate:"))
-)
 
-T = TypeVar("T")
-
-
-class Transaction:
+class Transaction(RunRows):
     """One transaction, and one reading of the clock for all that is written in it."""
 
     def __init__(
         self, connection: Connection, now: float, replica: str, lease_seconds: float, alone: bool
     ) -> None:
-        self._connection = connection
-        self.now = now
-        self._replica, self._lease_seconds, self._alone = replica, lease_seconds, alone
+        super().__init__(connection, now, replica, lease_seconds, alone)
         self._audit_head: str | None = None
         self._audited: list[dict[str, Any]] = []
         self._expected: set[Episode] = set()  # what is kept of them is in _alerts
@@ -116,31 +89,6 @@ class Transaction:
             await self.execute(insert(audit), self._audited)
             await self.set_fact("audit_head", self._audit_head)
         self._audited, self._new, self._changed = [], {}, {}
-
-    async def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
-        return await self._connection.execute(statement, values)
-
-    async def one(self, kind: Callable[..., T], statement: Executable) -> T | None:
-        row = (await self.execute(statement)).first()
-        return None if row is None else kind(**row._mapping)
-
-    async def all(self, kind: Callable[..., T], statement: Executable) -> list[T]:
-        rows = await self.execute(statement)
-        names = tuple(rows.keys())
-        return [kind(**dict(zip(names, row, strict=True))) for row in rows]
-
-    async def among(
-        self,
-        kind: Callable[..., T],
-        statement: Select[Any],
-        column: ColumnElement[Any],
-        values: Collection[Any],
-    ) -> list[T]:
-        """The rows whose column has one of these values, however many there are."""
-        found: list[T] = []
-        for some in _some(values):
-            found += await self.all(kind, statement.where(column.in_(some)))
-        return found
 
     # bots
 
@@ -190,139 +138,6 @@ class Transaction:
 
     async def add_version(self, version: ConfigVersion) -> None:
         await self.execute(insert(config_versions).values(asdict(version)))
-
-    # runs
-
-    async def run(self, run_id: str) -> Run | None:
-        return await self.one(Run, select(runs).where(runs.c.id == run_id))
-
-    async def active_runs(self) -> list[Run]:
-        return await self.all(
-            Run, select(runs).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at)
-        )
-
-    async def active_run(self, bot: str) -> Run | None:
-        return await self.one(Run, select(runs).where(runs.c.bot == bot, runs.c.finished_at.is_(None)))
-
-    async def last_recovery(self, bot: str) -> Run | None:
-        """The bot's most recent recovery that ended."""
-        ended = runs.c.finished_at.is_not(None)
-        return await self.one(
-            Run,
-            select(runs)
-            .where(runs.c.bot == bot, runs.c.kind == "recover", ended)
-            .order_by(runs.c.finished_at.desc())
-            .limit(1),
-        )
-
-    async def active_runs_of(self, names: Collection[str]) -> dict[str, Run]:
-        """By bot."""
-        active = select(runs).where(runs.c.finished_at.is_(None))
-        return {run.bot: run for run in await self.among(Run, active, runs.c.bot, names)}
-
-    async def last_recoveries(self, names: Collection[str]) -> dict[str, Run]:
-        """Of each bot the most recent recovery that ended."""
-        ended = (runs.c.kind == "recover") & runs.c.finished_at.is_not(None)
-        other = runs.alias()
-        newest = (
-            select(func.max(other.c.finished_at))
-            .where(other.c.bot == runs.c.bot, other.c.kind == "recover")
-            .scalar_subquery()
-        )
-        last = select(runs).where(ended, runs.c.finished_at == newest)
-        return {run.bot: run for run in await self.among(Run, last, runs.c.bot, names)}
-
-    async def runs_named(self, run_ids: Collection[str]) -> dict[str, Run]:
-        """Those of the ids that there are."""
-        return {run.id: run for run in await self.among(Run, select(runs), runs.c.id, run_ids)}
-
-    async def recent_deployments(self, limit: int) -> list[Run]:
-        """The newest of all runs that are no recoveries."""
-        newest = select(runs).where(runs.c.kind != "recover").order_by(runs.c.created_at.desc())
-        return await self.all(Run, newest.limit(limit))
-
-    async def recent_runs(self, kind: str, limit: int) -> list[Run]:
-        return await self.all(
-            Run, select(runs).where(runs.c.kind == kind).order_by(runs.c.created_at.desc()).limit(limit)
-        )
-
-    async def add_run(self, run: Run) -> Run:
-        """Begin a run, held by this replica; as it was kept."""
-        (kept,) = await self.add_runs([run])
-        return kept
-
-    async def add_runs(self, begun: Sequence[Run]) -> list[Run]:
-        """The same for many."""
-        until = self.now + self._lease_seconds
-        kept = [replace(run, owner=self._replica, lease_until=until, fence=1) for run in begun]
-        if kept:
-            await self.execute(insert(runs), [asdict(run) for run in kept])
-        return kept
-
-    async def prove(self, lease: Lease) -> None:
-        """Hold the run on, or raise LeaseLostError: then nothing of this transaction is kept.
-
-        Where nobody else can be there to take it, it is only looked at: what changes nothing takes no fsync.
-        """
-        mine = (runs.c.id == lease.run_id) & (runs.c.owner == self._replica) & (runs.c.fence == lease.fence)
-        mine &= runs.c.finished_at.is_(None)
-        if self._alone:
-            held = (await self.execute(select(runs.c.id).where(mine))).first() is not None
-        else:
-            on = update(runs).where(mine).values(lease_until=self.now + self._lease_seconds)
-            held = (await self.execute(on)).rowcount == 1
-        if not held:
-            raise LeaseLostError(lease.run_id)
-
-    async def beat(self, run_ids: Sequence[str]) -> dict[str, int]:
-        """Hold these runs on; run id → fence of those that are still this replica's."""
-        mine = (runs.c.owner == self._replica) & runs.c.finished_at.is_(None) & runs.c.id.in_(run_ids)
-        await self.execute(update(runs).where(mine).values(lease_until=self.now + self._lease_seconds))
-        found = await self.execute(select(runs.c.id, runs.c.fence).where(mine))
-        return {row.id: row.fence for row in found}
-
-    async def claim(self, live: Sequence[str], limit: int) -> list[Run]:
-        """Take the oldest runs that nobody holds, or whose holder has gone silent.
-
-        `live`: those this replica is driving. Where no other process can be at work on the database, whoever
-        held a run before this one is dead.
-        """
-        others = runs.c.owner != self._replica
-        silent = runs.c.lease_until < self.now
-        # One of our own that nobody drives: a request is doing its first step, or has failed to.
-        forgotten = (runs.c.owner == self._replica) & (runs.c.lease_until < self.now - OWN_GRACE)
-        free = or_(runs.c.owner.is_(None), others if self._alone else others & silent, forgotten)
-        waiting = select(runs).where(runs.c.finished_at.is_(None), free, runs.c.id.not_in(live))
-        found = await self.all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
-        until = self.now + self._lease_seconds
-        claimed = [replace(run, owner=self._replica, fence=run.fence + 1, lease_until=until) for run in found]
-        for run in claimed:
-            await self.change_run(run.id, owner=run.owner, fence=run.fence, lease_until=until)
-        return claimed
-
-    async def release(self, run_ids: Sequence[str]) -> None:
-        """Give them back, for whoever comes first."""
-        mine = (runs.c.owner == self._replica) & runs.c.finished_at.is_(None) & runs.c.id.in_(run_ids)
-        await self.execute(update(runs).where(mine).values(owner=None))
-
-    async def blocked(self, limit: int) -> list[Run]:
-        """The runs that have waited longest at a gate."""
-        waiting = select(runs).where(runs.c.finished_at.is_(None), runs.c.status == "blocked")
-        return await self.all(Run, waiting.order_by(runs.c.created_at, runs.c.id).limit(limit))
-
-    async def queue(self, limit: int) -> list[str]:
-        """The runs that have waited longest for a place or a turn."""
-        waiting = select(runs.c.id).where(_QUEUED).order_by(runs.c.created_at, runs.c.id).limit(limit)
-        return list((await self.execute(waiting)).scalars())
-
-    async def ahead(self, run: Run) -> int:
-        """How many stand before it in that queue."""
-        before = tuple_(runs.c.created_at, runs.c.id) < tuple_(literal(run.created_at), literal(run.id))
-        found = await self.execute(select(func.count()).select_from(runs).where(_QUEUED, before))
-        return int(found.scalar_one())
-
-    async def change_run(self, run_id: str, **changes: object) -> None:
-        await self.execute(update(runs).where(runs.c.id == run_id).values(**changes))
 
     # alerts
 
@@ -597,11 +412,6 @@ class Transaction:
         )
         found = await self.execute(asked.order_by(audit.c.id))
         return {row.bot: row.actor for row in found}  # the newest: a name may be used again
-
-
-def _some(values: Collection[Any]) -> Iterator[list[Any]]:
-    asked = sorted(values)
-    return (asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE))
 
 
 def chained(before: str, row: Mapping[str, Any]) -> str:

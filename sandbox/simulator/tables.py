@@ -23,9 +23,9 @@ from remediator.model import (
     StoredAlert,
     StoredVerdict,
 )
-from remediator.transaction import BROUGHT, ENGINE, OWN_GRACE, Transaction, chained
+from remediator.run_rows import OWN_GRACE
+from remediator.transaction import BROUGHT, ENGINE, Episode, Transaction, chained
 
-Episode = tuple[str, float]
 T = TypeVar("T")
 
 
