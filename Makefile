@@ -1,7 +1,7 @@
 # Every target sets up all it needs in .venv; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types generate picture simulate chaos bench lock clean
+.PHONY: help setup demo test lint types generate picture simulate chaos boot bench lock clean
 
 python := .venv/bin/python
 
@@ -12,11 +12,11 @@ help: ## List what there is to do
 setup:
 	@scripts/bootstrap
 
-demo: setup ## Watch bots die and come back (CHECK=1: no screen, exits non-zero if an act fails)
-	@$(python) -m sandbox demo $(if $(CHECK),--check)
+demo: setup ## Watch bots die and come back (CHECK=1: no screen, exits non-zero if an act fails; REAL=1: real ones)
+	@$(python) -m sandbox demo $(if $(CHECK),--check) $(if $(REAL),--real)
 
 test: setup ## Run the tests (ARGS="-k score" picks some; WORKERS=1: one after another)
-	@$(python) -m pytest --numprocesses $(or $(WORKERS),4) --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(python) -m pytest --numprocesses $(or $(WORKERS),4) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## Check style and format
 	@$(python) -m ruff check
@@ -25,9 +25,10 @@ lint: setup ## Check style and format
 types: setup ## Check types
 	@$(python) -m mypy
 
-generate: setup ## Write the generated files: Grafana's dashboards, the README's settings (CHECK=1: only compare)
+generate: setup ## Write the generated files: Grafana's dashboards, tables of docs/, instance types (CHECK=1: only compare)
 	@$(python) -m dashboards $(if $(CHECK),--check)
-	@$(python) scripts/readme.py $(if $(CHECK),--check)
+	@$(python) scripts/instance_types.py $(if $(CHECK),--check)
+	@$(python) scripts/docs.py $(if $(CHECK),--check)
 
 picture: setup ## Play the demo and draw its last screen for the README
 	@$(python) -m sandbox demo --check --svg docs/demo.svg
@@ -38,8 +39,11 @@ simulate: setup ## Run the recovery engine through SEEDS=10000 simulated lives, 
 chaos: setup ## Kill, freeze and cut off real remediators while bots fall ill (ARGS="--seconds 600" for longer)
 	@$(python) -m tests.chaos $(ARGS)
 
-bench: setup ## Run a benchmark (BENCH=name; without it, list them)
-	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),ls tests/benchmarks)
+boot: setup ## Boot an instance for real, as root: systemd, cloud-init, OpenClaw (ARGS="-k first" picks some tests)
+	@$(python) -m tests.boot $(ARGS)
+
+bench: setup ## Run a benchmark (BENCH=name; without it, list them; ARGS=--quick: for seconds, to see that it works)
+	@$(if $(BENCH),$(python) tests/benchmarks/$(BENCH).py $(ARGS),grep -l '^if __name__ ==' tests/benchmarks/*.py | xargs basename -a -s .py)
 
 lock: setup ## Resolve the locks anew from pyproject.toml (UPGRADE=1: to the newest versions)
 	@scripts/lock $(if $(UPGRADE),--upgrade)

@@ -1,4 +1,4 @@
-"""`botctl`: the commands, put together."""
+"""`botctl`: all commands together, and the exit code."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from importlib.metadata import version
 import click
 from click.shell_completion import get_completion_class
 
-from botctl import books, bots, configurations, controls, rollouts, state
+from botctl.commands import audit, backup, bots, configurations, controls, costs, orphans, pairing, rollouts
 from botctl.errors import BotctlError, Exit
 from botctl.session import Command, Group
 
@@ -47,19 +47,22 @@ def completion(shell: str) -> None:
 
 for _command in (
     *bots.COMMANDS,
+    *pairing.COMMANDS,
     *controls.COMMANDS,
     *configurations.COMMANDS,
     *rollouts.COMMANDS,
-    *books.COMMANDS,
-    *state.COMMANDS,
+    *audit.COMMANDS,
+    *orphans.COMMANDS,
+    *costs.COMMANDS,
+    *backup.COMMANDS,
 ):
     botctl.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code; see `Exit`."""
+    """Run a command; return the exit code (see `Exit`)."""
     try:
-        ended = botctl.main(
+        result = botctl.main(
             arguments, prog_name="botctl", complete_var="_BOTCTL_COMPLETE", standalone_mode=False
         )
     except BotctlError as error:
@@ -71,10 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
     except click.Abort:
         click.echo("interrupted", err=True)
         return Exit.interrupted
-    except BrokenPipeError:  # whoever reads has read enough
+    except BrokenPipeError:  # as of `| head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.done
-    return ended if isinstance(ended, int) else Exit.done
+    return result if isinstance(result, int) else Exit.done
 
 
 if __name__ == "__main__":

@@ -14,16 +14,19 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from botctl.errors import BotctlError, Exit, RefusedError, UnreachableError
 
-PATIENCE: Final = 30.0  # seconds for an answer to begin
+TIMEOUT: Final = 30.0  # seconds for an answer to begin
 LONGEST_SILENCE: Final = 60.0  # of a stream of events
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """An answer with its whole body."""
+
     status: int
     body: bytes
 
     def json(self) -> Any:
+        """Return the body; BotctlError where it is no JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -32,9 +35,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
+    """Calls the API at `url`. `patience`: seconds for an answer to begin."""
+
     url: str
     token: str = ""
-    patience: float = PATIENCE
+    patience: float = TIMEOUT
 
     def get(self, path: str, **query: object) -> Answer:
         return self.call("GET", path, query=query)
@@ -51,7 +56,7 @@ class Client:
         query: Mapping[str, object] | None = None,
         patience: float | None = None,
     ) -> Answer:
-        """RefusedError for every answer that is no 2xx; UnreachableError where none comes."""
+        """Return a 2xx answer; raise RefusedError for any other, UnreachableError where none comes."""
         with self.open(method, path, payload, query=query, patience=patience) as response:
             return Answer(response.status, response.read())
 
@@ -66,10 +71,10 @@ class Client:
         accept: str = "application/json",
         patience: float | None = None,
     ) -> Iterator[HTTPResponse]:
-        """The answer, before its body is read. Faults while it is read are UnreachableErrors too."""
+        """Yield the answer before its body is read; a fault while it is read is an UnreachableError, too."""
         connection, prefix = self._connection(patience or self.patience)
-        given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-        target = prefix + path + (f"?{urlencode(given)}" if given else "")
+        parameters = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        target = prefix + path + (f"?{urlencode(parameters)}" if parameters else "")
         headers = {"Accept": accept, "Connection": "close"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -108,17 +113,17 @@ class Client:
 
 
 def segment(value: str) -> str:
-    """A name as one part of a path, whatever is in it."""
+    """Quote a name as one part of a path, whatever is in it."""
     return quote(value, safe="")
 
 
 def _refusal(call: str, status: int, body: bytes) -> RefusedError:
     try:
         error = json.loads(body)["error"]
-        said = {key: str(value) for key, value in error.items()}
+        fields = {key: str(value) for key, value in error.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = {}
-    return RefusedError(call, status, body, said)
+        fields = {}
+    return RefusedError(call, status, body, fields)
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""How botctl ends, and what it says when it could not do what was asked."""
+"""How botctl ends: exit codes, and errors with their remedies."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -35,6 +35,7 @@ class BotctlError(click.ClickException):
         self.remedy, self.code = remedy, code
 
     def show(self, file: Any = None) -> None:
+        """Print the message and the remedy on stderr."""
         click.echo(f"botctl: {self.message}", file=file, err=True)
         if self.remedy:
             click.echo(f"  → {self.remedy}", file=file, err=True)
@@ -46,7 +47,7 @@ class UnreachableError(BotctlError):
 
 
 class RefusedError(BotctlError):
-    """The service said no. `body` is what it said, as it came."""
+    """The service refused. `body`: its answer, as it came."""
 
     def __init__(self, call: str, status: int, body: bytes, error: Mapping[str, str]) -> None:
         self.status, self.body, self.field = status, body, error.get("field", "")
@@ -57,11 +58,13 @@ class RefusedError(BotctlError):
             remedy = "it is older than this botctl, or --url names something else; `botctl status` shows it"
         elif self.field and self.field not in message:
             message = f"{self.field}: {message}"
+        if status == 401:
+            remedy = "name its file with --token-file; the service's log says at its start which that is"
         super().__init__(message, remedy, _exit(status))
 
 
 def lacks_call(status: int, field: str) -> bool:
-    """A path or method that the service does not have; a thing it does not know is named by another field."""
+    """Return whether the service has no such path or method; an unknown bot is named by another field."""
     return status in (404, 405) and field in ("path", "")
 
 

@@ -12,13 +12,14 @@ from typing import Any, Final
 from botctl.client import LONGEST_SILENCE, Client
 from botctl.errors import UnreachableError
 
-EVERY: Final = 1.0  # seconds between two questions
-AWAY: Final = 60.0  # seconds a service may be away, as in a restart
+INTERVAL: Final = 1.0  # seconds between two questions
+LONGEST_ABSENCE: Final = 60.0  # seconds a service may be away, as in a restart
 
 View = dict[str, Any]
 
 
 def ended(view: Mapping[str, Any]) -> bool:
+    """Return whether the run is over."""
     return view.get("finishedAt") is not None
 
 
@@ -31,13 +32,13 @@ def follow(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[View]:
-    """Every view that is news, the last of them of the end, or of `timeout` seconds from now."""
+    """Yield every view that is news, until the run's end or `timeout` seconds from now."""
     deadline = monotonic() + timeout
     last: View | None = None
     away_since: float | None = None
     while monotonic() < deadline:
         try:
-            for view in _looks(client, path, events):
+            for view in _views(client, path, events):
                 away_since = None
                 if view != last:
                     yield view
@@ -46,13 +47,14 @@ def follow(
                     return
         except UnreachableError:
             away_since = monotonic() if away_since is None else away_since
-            if last is None or monotonic() - away_since > AWAY:
+            if last is None or monotonic() - away_since > LONGEST_ABSENCE:
                 raise
             events = False  # the line does not carry them, or the service has just begun anew
-        sleep(min(EVERY, max(0.0, deadline - monotonic())))
+        sleep(min(INTERVAL, max(0.0, deadline - monotonic())))
 
 
-def _looks(client: Client, path: str, events: bool) -> Iterator[View]:
+def _views(client: Client, path: str, events: bool) -> Iterator[View]:
+    """Yield the views of one call: many by events, or one."""
     if not events:
         yield client.get(path).json()
         return
@@ -67,7 +69,7 @@ def _looks(client: Client, path: str, events: bool) -> Iterator[View]:
 
 
 def data(response: HTTPResponse | Iterator[bytes]) -> Iterator[str]:
-    """What the events carry (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    """Yield the data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     lines: list[str] = []
     for raw in response:
         line = raw.decode().rstrip("\r\n")

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from botctl.errors import BotctlError
-from botctl.session import made_from
+from botctl.session import session_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +25,7 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
         if isinstance(value, int | float):
             return float(value)
         parts = re.findall(r"(\d+)([smhdw])", str(value))
@@ -34,31 +35,32 @@ class Duration(click.ParamType[float]):
 
 
 def bots_for(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of bots, from the service; nothing where it does not answer at once."""
+    """Complete names of bots, from the service; with nothing where it does not answer at once."""
     return [
         CompletionItem(
             labels["bot"], help=f"{labels.get('template', '')} {labels.get('environment', '')}".strip()
         )
-        for group in _asked(ctx, "/sd", [])
+        for group in _read(ctx, "/sd", [])
         if (labels := group["labels"])["bot"].startswith(incomplete)
     ]
 
 
 def runs_for(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of runs that have not ended, and names of bots."""
-    state = _asked(ctx, "/dashboard", {"state": {"deployments": [], "recoveries": []}})["state"]
+    """Complete ids of runs that have not ended, and names of bots."""
+    state = _read(ctx, "/dashboard", {"state": {"deployments": [], "recoveries": []}})["state"]
     runs = [
         CompletionItem(run.get("deploymentId") or run["recoveryId"], help=run["status"])
         for run in [*state["deployments"], *state["recoveries"]]
         if run["finishedAt"] is None
     ]
-    found = [item for item in runs if item.value.startswith(incomplete)]
-    return found + bots_for(ctx, parameter, incomplete)
+    matching = [item for item in runs if item.value.startswith(incomplete)]
+    return matching + bots_for(ctx, parameter, incomplete)
 
 
-def _asked(ctx: click.Context, path: str, otherwise: Any) -> Any:
+def _read(ctx: click.Context, path: str, otherwise: Any) -> Any:
+    """Return the service's answer, or `otherwise` where there is none in time."""
     try:
-        return replace(made_from(ctx).client, patience=COMPLETION_PATIENCE).get(path).json()
+        return replace(session_of(ctx).client, patience=COMPLETION_PATIENCE).get(path).json()
     except (BotctlError, KeyError, TypeError):
         return otherwise
 
@@ -81,7 +83,7 @@ timeout_option = click.option(
 
 
 def waiting(command: F) -> F:
-    """`--no-wait` and `--timeout`."""
+    """Add `--no-wait` and `--timeout` to a command."""
     no_wait = click.option(
         "--wait/--no-wait", default=True, help="Follow it to its end (the default), or not."
     )
@@ -89,20 +91,20 @@ def waiting(command: F) -> F:
 
 
 def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`--set probe.port=1234 --set model=x` as nested fields; a value that is JSON is what JSON says."""
-    made: dict[str, Any] = {}
+    """Return `--set probe.port=1234 --set model=x` as nested fields; a value may be JSON."""
+    fields: dict[str, Any] = {}
     for pair in pairs:
         path, sign, text = pair.partition("=")
         if not sign or not all(path.split(".")):
             raise click.BadParameter(f"{pair!r} is not FIELD=VALUE", param_hint="--set")
         *parents, last = path.split(".")
-        place = made
+        target = fields
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
                 raise click.BadParameter(f"{pair!r}: {parent} has a value already", param_hint="--set")
-        place[last] = _value(text)
-    return made
+        target[last] = _value(text)
+    return fields
 
 
 def _value(text: str) -> Any:
@@ -121,6 +123,6 @@ set_option = click.option(
 )
 
 
-def given(**values: Any) -> Mapping[str, Any]:
-    """A body without what was not given."""
+def without_empty(**values: Any) -> Mapping[str, Any]:
+    """Return the fields of a body that have a value."""
     return {name: value for name, value in values.items() if value not in (None, "", (), [], {})}

@@ -21,15 +21,15 @@ from botctl.follow import View, ended, follow
 from botctl.session import Session
 from botctl.tables import Row, clean, duration, lasted
 
-_WELL: Final = "recovered unneeded resolved shadowed deployed retired adopted completed done"
-WELL: Final = frozenset(_WELL.split(" "))
+_GOOD: Final = "recovered unneeded resolved shadowed deployed retired adopted completed done"
+GOOD_ENDS: Final = frozenset(_GOOD.split(" "))
 MARKS: Final = {"done": "✓", "cured": "✓", "completed": "✓", "failed": "✗", "not_cured": "✗", "shadowed": "·"}
 
 
 def watch(session: Session, path: str, timeout: float) -> None:
-    """Follow it to its end, show that, and end botctl where it ended badly or goes on for longer."""
+    """Follow a run to its end and print that; end botctl where it ended badly or takes longer."""
     view: View | None = None
-    with _shown(session) as show:
+    with _progress(session) as show:
         for view in follow(session.client, path, timeout=timeout):
             show(view)
     if view is None or not ended(view):
@@ -42,7 +42,7 @@ def watch(session: Session, path: str, timeout: float) -> None:
         session.view(view)
     else:
         session.out.print(views.headline(view))
-    if view["status"] not in WELL:
+    if view["status"] not in GOOD_ENDS:
         raise click.exceptions.Exit(Exit.failed)
 
 
@@ -52,29 +52,29 @@ class _Screen:
     def __init__(self, session: Session, bar: Progress | None) -> None:
         self._session, self._bar = session, bar
         self._task = bar.add_task("", total=None) if bar is not None else None
-        self._told: set[tuple[str, str]] = set()
+        self._printed: set[tuple[str, str]] = set()
 
     def __call__(self, view: View) -> None:
         for step in steps(view):
             key = (str(step["name"]), str(step["status"]))
-            if step.get("finishedAt") and key not in self._told:
-                self._told.add(key)
+            if step.get("finishedAt") and key not in self._printed:
+                self._printed.add(key)
                 self._line(step_line(step))
-        held = str(view["reason"]) if view["status"] == "blocked" else ""
-        if held and (held, "") not in self._told:
-            self._told.add((held, ""))
-            self._line(Text(f"⏸ waits: {clean(held)}", style="yellow"))
+        reason = str(view["reason"]) if view["status"] == "blocked" else ""
+        if reason and (reason, "") not in self._printed:
+            self._printed.add((reason, ""))
+            self._line(Text(f"⏸ waits: {clean(reason)}", style="yellow"))
         if self._bar is not None and self._task is not None:
             percent = view.get("percent")
             total = None if percent is None else 100
-            self._bar.update(self._task, description=at(view), total=total, completed=percent or 0)
+            self._bar.update(self._task, description=position(view), total=total, completed=percent or 0)
 
     def _line(self, text: Text) -> None:
         (self._bar.console if self._bar is not None else self._session.out).print(text)
 
 
 @contextmanager
-def _shown(session: Session) -> Iterator[Any]:
+def _progress(session: Session) -> Iterator[Any]:
     if session.json:
         yield lambda _: None
         return
@@ -96,14 +96,16 @@ def _bar(session: Session) -> Progress:
 
 
 def steps(view: Mapping[str, Any]) -> Sequence[Row]:
-    """What was done, in order; a recovery's tiers are steps too, and so are a rollout's bots."""
-    tiers = [{**one, "name": one["tier"], "status": one["outcome"]} for one in view.get("attempts") or []]
-    found = view.get("steps") or view.get("bots") or []
-    named = [{**one, "name": one.get("name") or one.get("bot")} for one in found if isinstance(one, dict)]
-    return sorted([*named, *tiers], key=lambda one: str(one.get("startedAt") or "~"))
+    """Return what was done, in order: steps, a recovery's tiers, or a rollout's bots."""
+    attempts = view.get("attempts") or []
+    tiers = [{**attempt, "name": attempt["tier"], "status": attempt["outcome"]} for attempt in attempts]
+    rows = view.get("steps") or view.get("bots") or []
+    named = [{**row, "name": row.get("name") or row.get("bot")} for row in rows if isinstance(row, dict)]
+    return sorted([*named, *tiers], key=lambda step: str(step.get("startedAt") or "~"))
 
 
 def step_line(step: Row) -> Text:
+    """Return a step that is over as one line."""
     mark = MARKS.get(str(step["status"]), "·")
     line = Text.assemble(f"{mark} ", (f"{clean(step['name']):<12}", "bold"), f" {lasted(step):>7}")
     detail = step.get("detail") or step.get("reason")
@@ -112,10 +114,11 @@ def step_line(step: Row) -> Text:
     return line
 
 
-def at(view: Mapping[str, Any]) -> str:
-    """Where it is, in a few words: `my-bot: healthy, about 40s left`."""
+def position(view: Mapping[str, Any]) -> str:
+    """Say in a few words where a run is: `my-bot: healthy, about 40s left`."""
     name = view.get("botName") or view.get("botId") or view.get("rolloutId") or ""
-    now = next((one["name"] for one in reversed(steps(view)) if not one.get("finishedAt")), view["status"])
+    active = [step["name"] for step in steps(view) if not step.get("finishedAt")]
+    now = active[-1] if active else view["status"]
     left = view.get("estimatedSeconds")
     about = f", about {duration(left)} left" if isinstance(left, int | float) and left > 0 else ""
     return clean(f"{name}: {now}{about}")

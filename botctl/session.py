@@ -1,4 +1,4 @@
-"""What every command has: options that all share, a client, the screen, a question before what destroys."""
+"""The session of a command: shared options, a client, the screen, a question before destroying."""
 
 import getpass
 import json
@@ -13,6 +13,7 @@ import click
 from rich.console import Console, RenderableType
 
 from botctl.client import Answer, Client
+from botctl.credentials import local_token
 from botctl.errors import BotctlError, Exit, RefusedError
 
 DEFAULT_URL: Final = "http://127.0.0.1:19000"
@@ -29,30 +30,34 @@ def _screen(*, stderr: bool = False) -> Console:
 
 @dataclass
 class Session:
+    """A client of the API and where to print; `json` prints the API's JSON."""
+
     client: Client
     json: bool = False
     out: Console = field(default_factory=_screen)
     err: Console = field(default_factory=lambda: _screen(stderr=True))
 
     def answer(self, answer: Answer, render: Callable[[Any], RenderableType]) -> None:
-        """On stdout: the API's own JSON where it was asked for, else what a person reads."""
+        """Print an answer on stdout: the API's own JSON with `--json`, else what a person reads."""
         if self.json:
             self.raw(answer)
         else:
             self.out.print(render(answer.json()))
 
     def raw(self, answer: Answer) -> None:
+        """Print the API's own JSON."""
         click.echo(answer.body)
 
     def view(self, view: Any) -> None:
+        """Print a view as JSON in one line."""
         click.echo(json.dumps(view, ensure_ascii=False, separators=(",", ":")))
 
     def say(self, text: str) -> None:
-        """What is no result: to stderr, so that a pipe holds results alone."""
+        """Print what is no result, to stderr, so that a pipe holds results alone."""
         click.echo(text, err=True)
 
     def confirm(self, question: str, yes: bool) -> None:
-        """Ends botctl unless a person, or `--yes`, says so."""
+        """End botctl unless a person, or `--yes`, agrees."""
         if yes:
             return
         if not sys.stdin.isatty():
@@ -61,10 +66,12 @@ class Session:
             raise BotctlError("left as it is", code=Exit.failed)
 
 
-def made_from(context: click.Context) -> Session:
+def session_of(context: click.Context) -> Session:
+    """Make the session from the shared options and the environment."""
     meta = context.meta
     url = meta.get(META + "url") or os.environ.get("BOTCTL_URL") or DEFAULT_URL
-    return Session(Client(url, _token(meta.get(META + "token_file"))), json=bool(meta.get(META + "json")))
+    token = _token(meta.get(META + "token_file")) or local_token(url, os.environ)
+    return Session(Client(url, token), json=bool(meta.get(META + "json")))
 
 
 def _token(path: str | None) -> str:
@@ -75,13 +82,13 @@ def _token(path: str | None) -> str:
 
 
 def secret_in(path: str, what: str) -> str:
-    """The first line of a file, or of stdin where it is `-`."""
+    """Return the one word that a file holds, or stdin where `path` is `-`. `what` names its option."""
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise BotctlError(
-            f"{what}: cannot read {path}: {why}", "name a file that holds it", Exit.usage
+            f"{what}: cannot read {path}: {reason}", "name a file that holds it", Exit.usage
         ) from None
     lines = text.split()
     if len(lines) != 1 or not lines[0].isascii() or not lines[0].isprintable():
@@ -90,38 +97,44 @@ def secret_in(path: str, what: str) -> str:
 
 
 def me() -> str:
-    """Who asks, for the audit trail."""
+    """Return the name of this person for the audit trail."""
     try:
         return f"{getpass.getuser()} (botctl)"
     except (KeyError, OSError):
         return "botctl"
 
 
-def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value not in (None, False):
         context.meta[META + str(parameter.name)] = value
 
 
 def common() -> list[click.Option]:
-    """The options that may stand before a command's name and after it."""
-    shared: dict[str, Any] = {"callback": _kept, "expose_value": False, "is_eager": True}
+    """Return the options that may stand before a command's name and after it."""
+    shared: dict[str, Any] = {"callback": _store, "expose_value": False, "is_eager": True}
     url = f"Where the service is.  [env: BOTCTL_URL; default: {DEFAULT_URL}]"
-    token = "File with the API's token.  [env: BOTCTL_TOKEN_FILE, or the token in BOTCTL_TOKEN]"  # noqa: S105
+    file = (
+        "File with the API's token.  [env: BOTCTL_TOKEN_FILE, or the token in BOTCTL_TOKEN; "
+        "default: that of the service on this machine]"
+    )
     return [
         click.Option(["--url"], metavar="URL", help=url, **shared),
-        click.Option(["--token-file"], metavar="FILE", help=token, **shared),
+        click.Option(["--token-file"], metavar="FILE", help=file, **shared),
         click.Option(["--json"], is_flag=True, help="Print the API's JSON, as it came.", **shared),
     ]
 
 
 class Command(click.Command):
+    """A command with the shared options and a session."""
+
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.params += common()
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run it in a session; with `--json`, print a refusal's JSON before failing."""
         if ctx.obj is None:
-            ctx.obj = made_from(ctx)
+            ctx.obj = session_of(ctx)
         try:
             return super().invoke(ctx)
         except RefusedError as refused:
@@ -131,7 +144,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Its commands in the order in which they are written, not by the alphabet."""
+    """A group with the shared options, whose commands are listed as they are written, not by the alphabet."""
 
     command_class = Command
     group_class = type
@@ -141,6 +154,7 @@ class Group(click.Group):
         self.params += common()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which the commands were added."""
         return list(self.commands)
 
 

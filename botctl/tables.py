@@ -28,11 +28,12 @@ STYLE_OF: Final = {word: style for style, words in _STYLES.items() for word in w
 
 
 def clean(value: object) -> str:
+    """Return a value as text in which no character controls the terminal."""
     return _CONTROL.sub("�", str(value))
 
 
 def cell(value: object) -> Text:
-    """A value as a person reads it: times without their fractions, a dash where there is nothing."""
+    """Return a value as a person reads it: times without their fractions, a dash where there is nothing."""
     if value is None or value == "":
         return Text("-", style="dim")
     if isinstance(value, Text):
@@ -42,9 +43,9 @@ def cell(value: object) -> Text:
     if isinstance(value, float):
         return Text(f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}".removesuffix(".00"))
     if isinstance(value, Mapping):
-        return Text(", ".join(f"{clean(key)}={cell(one).plain}" for key, one in value.items()))
+        return Text(", ".join(f"{clean(key)}={cell(part).plain}" for key, part in value.items()))
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return Text(", ".join(cell(one).plain for one in value))
+        return Text(", ".join(cell(part).plain for part in value))
     text = clean(value)
     if _ISO.fullmatch(text):
         return Text(moment(text))
@@ -52,23 +53,27 @@ def cell(value: object) -> Text:
 
 
 def table(columns: Iterable[Column], rows: Iterable[Row], *, empty: str, title: str = "") -> Table | Text:
-    """A line a row; `empty` in words where there is none. A column that says nothing is left out."""
-    found = list(rows)
-    if not found:
+    """Return a line for each row, or the text `empty`; a column without a value is left out."""
+    rows = list(rows)
+    if not rows:
         return Text(empty, style="dim")
-    made = Table(
+    drawn = Table(
         box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False
     )
-    cells = {name: [_value(row, key) for row in found] for name, key in columns}
-    cells = {name: values for name, values in cells.items() if any(one not in (None, "") for one in values)}
+    cells = {name: [_value(row, key) for row in rows] for name, key in columns}
+    cells = {
+        name: values for name, values in cells.items() if any(value not in (None, "") for value in values)
+    }
     for name, values in cells.items():
         numbers = all(
-            isinstance(one, int | float) and not isinstance(one, bool) for one in values if one is not None
+            isinstance(value, int | float) and not isinstance(value, bool)
+            for value in values
+            if value is not None
         )
-        made.add_column(Text(clean(name)), justify="right" if numbers else "left", overflow="fold")
+        drawn.add_column(Text(clean(name)), justify="right" if numbers else "left", overflow="fold")
     for line in zip(*cells.values(), strict=True):
-        made.add_row(*map(cell, line))
-    return made
+        drawn.add_row(*map(cell, line))
+    return drawn
 
 
 def _value(row: Row, key: str | Callable[[Row], Any]) -> Any:
@@ -76,14 +81,14 @@ def _value(row: Row, key: str | Callable[[Row], Any]) -> Any:
 
 
 def record(pairs: Iterable[tuple[str, object]]) -> Table:
-    """Names and values, one a line; what says nothing is left out."""
-    made = Table(box=None, show_header=False, pad_edge=False)
-    made.add_column(style="dim")
-    made.add_column(overflow="fold")
+    """Return names and values, one a line; empty values are left out."""
+    drawn = Table(box=None, show_header=False, pad_edge=False)
+    drawn.add_column(style="dim")
+    drawn.add_column(overflow="fold")
     for name, value in pairs:
         if value not in (None, "", [], {}):
-            made.add_row(Text(clean(name)), cell(value))
-    return made
+            drawn.add_row(Text(clean(name)), cell(value))
+    return drawn
 
 
 def bullets(texts: Iterable[object], mark: str = "•") -> Text:
@@ -91,17 +96,19 @@ def bullets(texts: Iterable[object], mark: str = "•") -> Text:
 
 
 def moment(iso: str) -> str:
+    """Return a time without its fraction of a second."""
     return clean(iso[:19].replace("T", " ") + iso[len(iso.rstrip("Z")) :])
 
 
 def lasted(row: Row) -> str:
-    """From `startedAt` to `finishedAt`."""
+    """Return the time from `startedAt` to `finishedAt`; empty where it is not over."""
     if not row.get("startedAt") or not row.get("finishedAt"):
         return ""
     return duration((_at(row["finishedAt"]) - _at(row["startedAt"])).total_seconds())
 
 
 def duration(seconds: float) -> str:
+    """Return seconds as 4.2s, 3m 05s or 2h 10m."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -14,7 +14,7 @@ View = Mapping[str, Any]
 
 
 def fleet(view: View) -> RenderableType:
-    """`GET /dashboard`."""
+    """Return the fleet, from `GET /dashboard`."""
     summary, state = view["summary"], view["state"]
     counts = ("healthy", "degraded", "critical", "unknown", "quarantined")
     total = "1 bot" if summary["bots"] == 1 else f"{summary['bots']} bots"
@@ -52,21 +52,21 @@ def bots(registry: Sequence[Row]) -> RenderableType:
 
 
 def bot(view: View, name: str) -> RenderableType:
-    """One bot of `GET /dashboard`, and what was done to it lately."""
+    """Return one bot of `GET /dashboard`, and what was done to it lately."""
     row = next(row for row in view["registry"] if row["bot"] == name)
     mine = [run for run in _runs(view["state"]) if run["bot"] == name][:10]
-    told = record((key.replace("_", " "), value) for key, value in row.items())
-    return Group(told, Text(), table(_RUN, mine, empty="nothing was done to it lately"))
+    facts_of_bot = record((key.replace("_", " "), value) for key, value in row.items())
+    return Group(facts_of_bot, Text(), table(_RUN, mine, empty="nothing was done to it lately"))
 
 
 def _runs(state: View) -> list[Row]:
-    """Deployments and recoveries alike, newest first."""
-    found = [
+    """Return deployments and recoveries alike, newest first."""
+    runs = [
         {**run, "id": run["deploymentId"], "bot": run["botName"], "kind": run.get("kind", "deploy")}
         for run in state["deployments"]
     ]
-    found += [{**run, "id": run["recoveryId"], "bot": run["botId"]} for run in state["recoveries"]]
-    return sorted(found, key=lambda run: str(run["startedAt"]), reverse=True)
+    runs += [{**run, "id": run["recoveryId"], "bot": run["botId"]} for run in state["recoveries"]]
+    return sorted(runs, key=lambda run: str(run["startedAt"]), reverse=True)
 
 
 _RUN = (
@@ -82,51 +82,72 @@ _RUN = (
 
 
 def facts(view: Any) -> RenderableType:
-    """An answer without a shape of its own here: what it says, whatever that is."""
+    """Return an answer that has no shape of its own here: all its fields."""
     if isinstance(view, list):
         return table(_columns(view), view, empty="nothing")
     plain = {key: value for key, value in view.items() if key not in ("diff", "warnings", "config")}
     rows = {key: value for key, value in plain.items() if _are_rows(value)}
     parts: list[RenderableType] = [record((key, value) for key, value in plain.items() if key not in rows)]
-    parts += [table(_columns(found), found, empty="", title=name) for name, found in rows.items()]
+    parts += [table(_columns(listed), listed, empty="", title=name) for name, listed in rows.items()]
     if view.get("diff"):
         parts += [Text(), changes(view["diff"])]
     return Group(*parts, *warnings(view))
 
 
 def _are_rows(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [(key, key) for key in dict.fromkeys(key for row in rows for key in row)]
 
 
+def asking(bot: str) -> Text:
+    return Text(f"asking the instance of {clean(bot)}, which takes 5 to 20 s")
+
+
+def pairing(view: View) -> RenderableType:
+    """Return `GET /bots/{bot}/pairing`."""
+    columns = (("code", "code"), ("telegram id", "sender"), ("name", "name"), ("asked", "askedAt"))
+    policy = view["dmPolicy"]
+    if policy == "pairing":
+        empty = f"nobody waits: who writes to {clean(view['bot'])} gets a code, and is listed for an hour"
+    else:
+        empty = f"nobody waits: with dm_policy {clean(policy)} nobody gets a code"
+    return table(columns, view["requests"], empty=empty)
+
+
+def paired(view: View) -> RenderableType:
+    """Return the answer to an approval."""
+    head = Text(f"{clean(view['sender'])} may talk to {clean(view['bot'])}", style="green")
+    return Group(head, Text(f"a redeploy forgets it; to keep it: {clean(view['keep'])}", style="dim"))
+
+
 # runs
 
 
 def run(view: View) -> RenderableType:
-    """A deployment or a recovery."""
+    """Return a deployment or a recovery: its end or where it is, its steps, and the gates that hold it."""
     steps = [
         *view.get("steps", []),
-        *({**one, "name": one["tier"], "status": one["outcome"]} for one in view.get("attempts", [])),
+        *({**tier, "name": tier["tier"], "status": tier["outcome"]} for tier in view.get("attempts", [])),
     ]
     columns = (("step", "name"), ("status", "status"), ("took", lasted), ("detail", "detail"))
     parts: list[RenderableType] = [headline(view), table(columns, steps, empty="no step yet")]
-    shut = [gate for gate in view.get("gates", []) if gate["verdict"] != "open"]
-    if view["finishedAt"] is None and shut:
+    closed = [gate for gate in view.get("gates", []) if gate["verdict"] != "open"]
+    if view["finishedAt"] is None and closed:
         columns_of_gates = (("gate", "gate"), ("tier", "tier"), ("at", "at"), ("why", "why"))
-        parts.append(table(columns_of_gates, shut[-3:], empty="", title="held by"))
+        parts.append(table(columns_of_gates, closed[-3:], empty="", title="held by"))
     return Group(*parts, *warnings(view))
 
 
 def begun(view: View) -> RenderableType:
-    """The answer to what begins a run, whatever else it says."""
+    """Return the answer to a call that begins a run."""
     return run(view) if "steps" in view else facts(view)
 
 
 def headline(view: View) -> Text:
-    """`my-bot deployed: i-0123 is healthy  (dep-…)`."""
+    """Return a run in one line: `my-bot deployed: i-0123 is healthy  (dep-…)`."""
     name = view.get("botName") or view.get("botId") or view.get("rolloutId") or ""
     run_id = view.get("deploymentId") or view.get("recoveryId") or ""
     line = Text.assemble((clean(name), "bold"), " ", cell(view["status"]))
@@ -136,8 +157,7 @@ def headline(view: View) -> Text:
 
 
 def warnings(view: View) -> list[RenderableType]:
-    found = view.get("warnings") or []
-    return [Text(f"⚠ {clean(one)}", style="yellow") for one in found]
+    return [Text(f"⚠ {clean(warning)}", style="yellow") for warning in view.get("warnings") or []]
 
 
 def rollout(view: View) -> RenderableType:
@@ -177,21 +197,21 @@ def versions(views: Sequence[Row]) -> RenderableType:
 
 
 def version(view: View) -> RenderableType:
-    told = record((key, value) for key, value in view.items() if key not in ("config", "diff", "warnings"))
+    head = record((key, value) for key, value in view.items() if key not in ("config", "diff", "warnings"))
     settings = record(sorted((view.get("config") or {}).items()))
-    return Group(told, Text(), settings, *warnings(view), Text(), changes(view.get("diff") or []))
+    return Group(head, Text(), settings, *warnings(view), Text(), changes(view.get("diff") or []))
 
 
 def diff(view: View) -> RenderableType:
     return Group(Text(f"version {view['from']} → {view['to']}", style="dim"), changes(view["diff"]))
 
 
-def changes(found: Sequence[Row]) -> RenderableType:
-    """Lines of a diff: what was there in red, what is there in green."""
-    if not found:
+def changes(rows: Sequence[Row]) -> RenderableType:
+    """Return the lines of a diff: the old value in red, the new one in green."""
+    if not rows:
         return Text("no difference", style="dim")
     lines = Text()
-    for change in found:
+    for change in rows:
         lines.append(f"{clean(change['path'])}\n", style="bold")
         for mark, style, value in (("-", "red", change.get("from")), ("+", "green", change.get("to"))):
             if value is not None:
@@ -201,17 +221,17 @@ def changes(found: Sequence[Row]) -> RenderableType:
 
 
 def drift(view: View) -> RenderableType:
-    """`GET /drift`."""
+    """Return `GET /drift`."""
     columns = (("bot", "bot"), *_DIFFERENCE, ("since", "since"))
-    looked = f"as of {moment(view['lookedAt'])}" if view["lookedAt"] else "the observer has not looked yet"
+    footer = f"as of {moment(view['lookedAt'])}" if view["lookedAt"] else "the observer has not looked yet"
     parts: list[RenderableType] = [table(columns, drifted(view), empty="everything is as it was declared")]
     if view["problem"]:
         parts.insert(0, Text(f"⚠ {clean(view['problem'])}", style="yellow"))
-    return Group(*parts, Text(looked, style="dim"))
+    return Group(*parts, Text(footer, style="dim"))
 
 
 def drifted(view: View) -> list[Row]:
-    return [{"bot": one["bot"], **found} for one in view["bots"] for found in one["differences"]]
+    return [{"bot": bot["bot"], **difference} for bot in view["bots"] for difference in bot["differences"]]
 
 
 _DIFFERENCE = (
@@ -224,23 +244,23 @@ _DIFFERENCE = (
 
 
 def plan(view: View) -> RenderableType:
-    """`POST /bots/{bot}/reconcile`."""
+    """Return what `POST /bots/{bot}/reconcile` plans or has done."""
     columns = (*_DIFFERENCE, ("outcome", "outcome"))
-    done = table(columns, view["plan"], empty="nothing to do: it is as it was declared")
+    rows = table(columns, view["plan"], empty="nothing to do: it is as it was declared")
     hint = "" if view["applied"] or not view["plan"] else "nothing was done; --apply does it"
-    return Group(done, Text(hint, style="dim"))
+    return Group(rows, Text(hint, style="dim"))
 
 
-# books
+# the trail, holds, orphans
 
 
 def story(view: View) -> RenderableType:
-    told = [Text.assemble((moment(line["at"]), "dim"), "  ", clean(line["what"])) for line in view["story"]]
+    lines = [Text.assemble((moment(line["at"]), "dim"), "  ", clean(line["what"])) for line in view["story"]]
     head = Text.assemble((clean(view["bot"]), "bold"), " ", cell(view["state"]))
     return Group(
         head,
         Text(),
-        *(told or [Text("nothing ever happened")]),
+        *(lines or [Text("nothing ever happened")]),
         Text(),
         Text("next", style="bold"),
         bullets(view["next"]),
@@ -260,7 +280,7 @@ def audit(entries: Sequence[Row]) -> RenderableType:
     return table(columns, entries, empty="no entries")
 
 
-def holds(found: Sequence[Row]) -> RenderableType:
+def holds(rows: Sequence[Row]) -> RenderableType:
     columns = (
         ("id", "id"),
         ("kind", "kind"),
@@ -270,10 +290,10 @@ def holds(found: Sequence[Row]) -> RenderableType:
         ("by", "by"),
         ("why", "reason"),
     )
-    return table(columns, found, empty="nothing is paused")
+    return table(columns, rows, empty="nothing is paused")
 
 
-def orphans(found: Sequence[Row]) -> RenderableType:
+def orphans(rows: Sequence[Row]) -> RenderableType:
     columns = (
         ("kind", "kind"),
         ("id", "id"),
@@ -283,7 +303,7 @@ def orphans(found: Sequence[Row]) -> RenderableType:
         ("since", "since"),
         ("reapable from", "reapableFrom"),
     )
-    return table(columns, found, empty="no orphans: everything of ours belongs to a bot")
+    return table(columns, rows, empty="no orphans: everything of ours belongs to a bot")
 
 
 def reaped(view: View) -> RenderableType:

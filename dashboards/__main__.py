@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from dashboards import bot, budget, changes, cost, fleet, recoveries, watchers
+from dashboards import bot, cost, deployments, error_budget, fleet, meta_monitoring, recoveries
 from dashboards.adapter import render
-from dashboards.house import Json
+from dashboards.style import Json
 
 DASHBOARDS: Final[Mapping[str, Callable[[], Json]]] = {
     "fleet.json": fleet.build,
     "bot.json": bot.build,
     "recoveries.json": recoveries.build,
-    "changes.json": changes.build,
+    "changes.json": deployments.build,
     "cost.json": cost.build,
-    "watchers.json": watchers.build,
+    "watchers.json": meta_monitoring.build,
 }
 GENERATED: Final = Path("dashboards", "generated")
 RULES: Final = Path("alerts", "rules-budget.yml")
@@ -25,17 +25,19 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 def files() -> dict[Path, str]:
-    """Every generated file, by its path in the repository."""
-    return {GENERATED / name: render(build()) for name, build in DASHBOARDS.items()} | {RULES: budget.rules()}
+    """Return the text of every generated file, by its path in the repository."""
+    return {GENERATED / name: render(build()) for name, build in DASHBOARDS.items()} | {
+        RULES: error_budget.rules()
+    }
 
 
 def left_over(root: Path, wanted: Mapping[Path, str]) -> set[Path]:
-    """What is no dashboard any more."""
+    """Return the files of dashboards that there are no longer."""
     return {path.relative_to(root) for path in (root / GENERATED).glob("*.json")} - set(wanted)
 
 
 def difference(root: Path, wanted: Mapping[Path, str]) -> str:
-    """A unified diff from the files there are to what they should be; empty where they agree."""
+    """Return a unified diff from the files on disk to what they should be; empty where they agree."""
     lines: list[str] = []
     for name in sorted(left_over(root, wanted) | set(wanted)):
         path = root / name
@@ -46,6 +48,7 @@ def difference(root: Path, wanted: Mapping[Path, str]) -> str:
 
 
 def write(root: Path, wanted: Mapping[Path, str]) -> None:
+    """Write the generated files, and remove those that are left over."""
     for name in left_over(root, wanted):
         (root / name).unlink()
     for name, text in wanted.items():
@@ -54,6 +57,7 @@ def write(root: Path, wanted: Mapping[Path, str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the files; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff if files differ"

@@ -12,8 +12,9 @@ from typing import Any, Final
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards.house import BLUE, CUSTOM, OPTIONS, PURPLE, Json, Row, Spec, steps
-from dashboards.queries import DEPLOYING, RECOVERING
+from dashboards.queries.deployments import DEPLOYING
+from dashboards.queries.recoveries import RECOVERING
+from dashboards.style import BLUE, CUSTOM, OPTIONS, PURPLE, Json, Row, Spec, steps
 
 SCHEMA_VERSION: Final = 39
 TAG: Final = "bot-orchestrator"
@@ -77,11 +78,11 @@ _DEAD_VARIABLE_KEYS: Final = frozenset(
 
 
 def _without(data: Mapping[str, Any], dead: frozenset[str]) -> Json:
-    """Without keys Grafana no longer knows, and without nulls."""
+    """Leave out keys Grafana no longer knows, and nulls."""
     return {key: value for key, value in data.items() if key not in dead and value is not None}
 
 
-class HousePanel(core.Panel):  # type: ignore[misc]  # grafanalib has no types
+class CurrentPanel(core.Panel):  # type: ignore[misc]  # grafanalib has no types
     """grafanalib's generic panel, written in today's keys; everything else comes in `extraJson`."""
 
     def to_json_data(self) -> Json:
@@ -92,17 +93,16 @@ class HousePanel(core.Panel):  # type: ignore[misc]  # grafanalib has no types
         return data
 
 
-class HouseRow(core.RowPanel):  # type: ignore[misc]  # grafanalib has no types
-    """A row is a title and a place, no more."""
+class CurrentRow(core.RowPanel):  # type: ignore[misc]  # grafanalib has no types
+    """grafanalib's row, with today's keys alone."""
 
     def to_json_data(self) -> Json:
-        kept = ("collapsed", "gridPos", "id", "panels", "title", "type")
         data = super().to_json_data()
-        return {key: data[key] for key in kept}
+        return {key: data[key] for key in ("collapsed", "gridPos", "id", "panels", "title", "type")}
 
 
-def _panel(spec: Spec, x: int, y: int) -> HousePanel:
-    return HousePanel(
+def _panel(spec: Spec, x: int, y: int) -> CurrentPanel:
+    return CurrentPanel(
         title=spec.title,
         description=spec.description,
         dataSource=DATASOURCE,
@@ -138,10 +138,10 @@ def _panel(spec: Spec, x: int, y: int) -> HousePanel:
 
 
 def _layout(rows: Sequence[Row]) -> Iterator[core.Panel]:
-    """Rows below one another; panels of a row from left to right, on a new line where they do not fit."""
+    """Yield rows below one another; panels of a row from left to right, wrapped where they do not fit."""
     y = 0
     for row in rows:
-        yield HouseRow(title=row.title, gridPos=core.GridPos(h=1, w=COLUMNS, x=0, y=y))
+        yield CurrentRow(title=row.title, gridPos=core.GridPos(h=1, w=COLUMNS, x=0, y=y))
         y += 1
         x = line = 0
         for spec in row.panels:
@@ -154,7 +154,7 @@ def _layout(rows: Sequence[Row]) -> Iterator[core.Panel]:
 
 
 def _variable(name: str, query: str) -> Json:
-    """A multi-value variable. "All" is `.*`, not a list of all bots: a fleet may have 50,000."""
+    """Return a multi-value variable. "All" is `.*`, not a list of all bots: a fleet may have 50,000."""
     template = core.Template(
         name=name,
         label=name.capitalize(),
@@ -170,7 +170,10 @@ def _variable(name: str, query: str) -> Json:
 
 
 def variables(*, one_bot: bool = False) -> list[Json]:
-    """`datasource`, `environment`, `template`, `bot` on every dashboard, each narrowed by those before it."""
+    """Return `datasource`, `environment`, `template`, `bot`: each is narrowed by those before it.
+
+    `one_bot`: exactly one bot is chosen, not many.
+    """
     datasource = core.Template(name="datasource", label="Data source", query="prometheus", type="datasource")
     data = _without(datasource.to_json_data(), _DEAD_VARIABLE_KEYS | {"current", "sort"})
     bot = _variable("bot", 'label_values(bot_info{environment=~"$environment",template=~"$template"}, bot)')
@@ -189,14 +192,14 @@ def variables(*, one_bot: bool = False) -> list[Json]:
 
 
 def link(title: str, url: str, tooltip: str) -> core.DashboardLink:
-    """A link out of Grafana, at the top of a dashboard."""
+    """Return a link out of Grafana, at the top of a dashboard."""
     return core.DashboardLink(
         type="link", title=title, uri=url, tooltip=tooltip, targetBlank=True, keepTime=False
     )
 
 
 def _annotation(name: str, expr: str, colour: str, title: str) -> Json:
-    """A band over every panel for as long as the expression has a series."""
+    """Return an annotation: a band over every panel for as long as the expression has a series."""
     return {
         "datasource": DATASOURCE,
         "enable": True,
@@ -225,7 +228,7 @@ def dashboard(
     one_bot: bool = False,
     links: Sequence[core.DashboardLink] = (),
 ) -> Json:
-    """The whole dashboard, as Grafana reads it."""
+    """Return the whole dashboard, as Grafana reads it."""
     made = core.Dashboard(
         uid=uid,
         title=title,
@@ -252,5 +255,5 @@ def dashboard(
 
 
 def render(data: Json) -> str:
-    """The file's text: the same for the same code, on every machine."""
+    """Return the file's text: the same for the same code, on every machine."""
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -2,10 +2,23 @@
 
 from typing import Final
 
-from dashboards import queries
 from dashboards.adapter import dashboard, link
-from dashboards.budget import OBJECTIVE, PERIOD
-from dashboards.house import (
+from dashboards.error_budget import OBJECTIVE, PERIOD
+from dashboards.panels import (
+    AVAILABILITY_STEPS,
+    BOT,
+    YES_NO,
+    bars,
+    counter,
+    lines,
+    none_is_good,
+    states,
+    table,
+    words,
+)
+from dashboards.queries import bot as queries
+from dashboards.queries.selection import RANGE
+from dashboards.style import (
     BLUE,
     GREEN,
     ORANGE,
@@ -20,18 +33,6 @@ from dashboards.house import (
     score_steps,
     steps,
 )
-from dashboards.panels import (
-    AVAILABILITY_STEPS,
-    BOT,
-    YES_NO,
-    bars,
-    counter,
-    lines,
-    none_is_good,
-    states,
-    table,
-    words,
-)
 
 EXPORTER: Final = "http://127.0.0.1:9817"
 REMEDIATOR: Final = "http://127.0.0.1:19000"
@@ -44,7 +45,7 @@ NOW = Row(
         counter(
             "Score",
             "100 operational, 70-99 minor, 30-69 degraded, 0-29 critical.",
-            queries.ONE_SCORE,
+            queries.SCORE,
             score_steps(),
             unit="none",
             no_value="not probed",
@@ -53,14 +54,14 @@ NOW = Row(
             "Failure streak",
             "Failed /health probes in a row. From three on the bot is recovered if it scores below 20, "
             "from five on whatever its score.",
-            queries.ONE_STREAK,
+            queries.STREAK,
             steps((GREEN, None), (YELLOW, 1), (RED, 3)),
             no_value="not probed",
         ),
         counter(
             "Last answer",
             "How long ago /health was last ok.",
-            queries.ONE_SILENCE,
+            queries.SILENCE,
             steps((BLUE, None)),
             unit="s",
             no_value="never",
@@ -68,7 +69,7 @@ NOW = Row(
         counter(
             "Availability",
             "Share of the time shown in which the last probe of /health was ok.",
-            queries.ONE_AVAILABILITY,
+            queries.AVAILABILITY,
             AVAILABILITY_STEPS,
             unit="percentunit",
             no_value="not probed",
@@ -76,7 +77,7 @@ NOW = Row(
         counter(
             "Latency p95",
             "Of /health, over the time shown. Up to 0.5 s costs no points, from 5 s on all twenty.",
-            queries.one_latency_quantile(0.95, queries.SHOWN),
+            queries.latency_quantile(0.95, RANGE),
             steps((GREEN, None), (YELLOW, 0.5), (RED, 5)),
             unit="s",
             no_value="not probed",
@@ -84,13 +85,13 @@ NOW = Row(
         counter(
             "Firing alerts",
             "Alerts of this bot that fire now.",
-            queries.ONE_FIRING,
+            queries.FIRING,
             none_is_good(RED),
         ),
         table(
             "What it is",
             "Its template, environment, instance and the version it tells.",
-            queries.ONE_INFO,
+            queries.INFO,
             "not known to the exporter",
             {
                 "bot": "Name",
@@ -105,7 +106,7 @@ NOW = Row(
         counter(
             "Error budget left",
             f"Of {PERIOD}: {OBJECTIVE:.1%} of its time the bot is to be up. Below zero it was down longer.",
-            queries.ONE_BUDGET,
+            queries.BUDGET_LEFT,
             steps((RED, None), (ORANGE, 0), (YELLOW, 0.25), (GREEN, 0.5)),
             unit="percentunit",
             no_value="not probed",
@@ -122,8 +123,8 @@ SCORE = Row(
             description="The health score, over the colours of its bands, and what it will be an hour after "
             "each point if the hour before goes on.",
             queries=[
-                Query(queries.ONE_SCORE, legend="score"),
-                Query(queries.ONE_PREDICTED, legend="predicted for an hour later"),
+                Query(queries.SCORE, legend="score"),
+                Query(queries.SCORE_PREDICTED, legend="predicted for an hour later"),
             ],
             overrides=[
                 named(
@@ -143,7 +144,7 @@ SCORE = Row(
             kind="timeseries",
             title="What makes the score",
             description="Points by component: /health 30, mesh 20, latency 20, no failure streak 30.",
-            queries=[Query(queries.ONE_COMPONENTS, legend="{{component}}")],
+            queries=[Query(queries.COMPONENTS, legend="{{component}}")],
             unit="none",
             width=12,
             no_value="not probed",
@@ -160,7 +161,7 @@ LATENCY = Row(
         lines(
             "Latency of the last probe",
             "How long /health and /mesh took until their answer or their failure.",
-            [Query(queries.ONE_LATENCY, legend="{{endpoint}}")],
+            [Query(queries.LATENCY, legend="{{endpoint}}")],
             "s",
             "not probed",
             LATENCY_STEPS,
@@ -168,8 +169,8 @@ LATENCY = Row(
         lines(
             "Latency over an hour",
             "Quantiles of /health over the hour before each point. One that climbs for hours warns.",
-            [Query(queries.one_latency_quantile(q, "1h"), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
-            + [Query(queries.ONE_LATENCY_PREDICTED, legend="median predicted for an hour later")],
+            [Query(queries.latency_quantile(q, "1h"), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
+            + [Query(queries.LATENCY_PREDICTED, legend="median predicted for an hour later")],
             "s",
             "not probed",
             LATENCY_STEPS,
@@ -183,7 +184,7 @@ TELLS = Row(
         lines(
             "Context in use",
             "Share of the model's context window. Above nine tenths people are told.",
-            [Query(queries.ONE_CONTEXT, legend="{{bot}}")],
+            [Query(queries.CONTEXT, legend="{{bot}}")],
             "percentunit",
             "this bot does not tell",
             steps((GREEN, None), (YELLOW, 0.75), (RED, 0.9)),
@@ -194,8 +195,8 @@ TELLS = Row(
             title="Tokens",
             description="Tokens it read and wrote.",
             queries=[
-                Query(queries.ONE_TOKENS_IN, legend="read"),
-                Query(queries.ONE_TOKENS_OUT, legend="written"),
+                Query(queries.TOKENS_IN, legend="read"),
+                Query(queries.TOKENS_OUT, legend="written"),
             ],
             unit="short",
             width=8,
@@ -210,16 +211,50 @@ TELLS = Row(
         ),
         lines(
             "Requests",
-            "Requests it served, a second.",
-            [Query(queries.ONE_REQUESTS, legend="{{bot}}")],
+            "Calls of the model that succeeded, a second.",
+            [Query(queries.REQUESTS, legend="{{bot}}")],
             "reqps",
             "this bot does not tell",
             width=8,
         ),
+        states(
+            "Channels",
+            "Whether the channels over which people reach it are up. One that stands by has none.",
+            [Query(queries.CHANNELS, legend="{{channel}}")],
+            "this bot has none, or does not tell",
+            YES_NO,
+            6,
+            8,
+        ),
+        bars(
+            "Failed calls",
+            "Calls of the model that failed, by kind. A bot whose calls all fail answers nobody.",
+            queries.FAILED,
+            "{{kind}}",
+            [],
+            "this bot does not tell",
+            6,
+        ),
+        lines(
+            "Oldest call",
+            "How long the oldest call of the model has been running, 0 without one.",
+            [Query(queries.TURN_AGE, legend="{{bot}}")],
+            "s",
+            "this bot does not tell",
+            width=6,
+        ),
+        lines(
+            "Memory",
+            "Resident memory of its process.",
+            [Query(queries.MEMORY, legend="{{bot}}")],
+            "bytes",
+            "this bot does not tell",
+            width=6,
+        ),
         bars(
             "Restarts",
-            "Restarts seen, by a changed boot_id, whoever caused them.",
-            queries.ONE_RESTARTS,
+            "Restarts seen, by a changed started_at or boot_id, whoever caused them.",
+            queries.RESTARTS,
             "restarts",
             [],
             "this bot does not tell",
@@ -228,7 +263,7 @@ TELLS = Row(
         states(
             "Version",
             "The version it says it runs.",
-            [Query(queries.ONE_VERSIONS, legend="{{version}}")],
+            [Query(queries.VERSIONS, legend="{{version}}")],
             "not known to the exporter",
             words((1, "runs", BLUE)),
             8,
@@ -237,7 +272,7 @@ TELLS = Row(
         states(
             "Configuration",
             "The configuration it says it runs, by its hash.",
-            [Query(queries.ONE_CONFIGS, legend="{{config_sha}}")],
+            [Query(queries.CONFIGS, legend="{{config_sha}}")],
             "this bot does not tell",
             words((1, "runs", BLUE)),
             8,
@@ -246,7 +281,7 @@ TELLS = Row(
         states(
             "Drift",
             "What is otherwise than declared. POST /bots/BOT/reconcile plans the way back.",
-            [Query(queries.ONE_DRIFT, legend="{{field}}")],
+            [Query(queries.DRIFTED, legend="{{field}}")],
             "as declared",
             words((1, "differs", ORANGE)),
             24,
@@ -261,21 +296,21 @@ FAILURES = Row(
         states(
             "Answers",
             "Whether /health and /mesh were ok at the last probe.",
-            [Query(queries.ONE_UP, legend="health"), Query(queries.ONE_MESH, legend="mesh")],
+            [Query(queries.UP, legend="health"), Query(queries.MESH, legend="mesh")],
             "not probed",
             YES_NO,
         ),
         states(
             "Reasons",
             "Why an endpoint failed, while it did.",
-            [Query(queries.ONE_REASONS, legend="{{endpoint}} {{reason}}")],
+            [Query(queries.REASONS, legend="{{endpoint}} {{reason}}")],
             "nothing failed",
             words((1, "failing", ORANGE)),
         ),
         lines(
             "Failures in a row",
             "Failed /health probes. Recovered at three with a score below 20, or at five.",
-            [Query(queries.ONE_STREAK, legend="{{bot}}")],
+            [Query(queries.STREAK, legend="{{bot}}")],
             "short",
             "not probed",
             steps((GREEN, None), (ORANGE, 3), (RED, 5)),
@@ -283,7 +318,7 @@ FAILURES = Row(
         lines(
             "Mesh peers up",
             "Share of the bot's mesh peers that are up, where the bot lists them.",
-            [Query(queries.ONE_PEERS, legend="{{bot}}")],
+            [Query(queries.PEERS, legend="{{bot}}")],
             "percentunit",
             "this bot lists no peers",
         ),
@@ -296,28 +331,28 @@ RECOVERY = Row(
         states(
             "Alerts",
             "Alerts of this bot, pending and firing.",
-            [Query(queries.ONE_ALERTS, legend="{{alertname}} {{alertstate}}")],
+            [Query(queries.ALERTS, legend="{{alertname}} {{alertstate}}")],
             "no alert",
             words((1, "yes", RED)),
         ),
         states(
             "What was done",
             "Recoveries and deployments of this bot and their tier; none before the first action.",
-            [Query(queries.ONE_RUNS, legend="{{kind}} {{tier}}")],
+            [Query(queries.RUNS, legend="{{kind}} {{tier}}")],
             "nothing was done",
             words((1, "running", BLUE)),
         ),
         states(
             "Held back",
             "The gates its recovery waited at.",
-            [Query(queries.ONE_GATES, legend="{{reason}}")],
+            [Query(queries.GATES, legend="{{reason}}")],
             "never held back",
             words((1, "waiting", YELLOW)),
         ),
         states(
             "Quarantined",
             "Given up until a person recovers or redeploys the bot.",
-            [Query(queries.ONE_QUARANTINE, legend="{{bot}}")],
+            [Query(queries.QUARANTINE, legend="{{bot}}")],
             "never given up",
             words((0, "no", GREEN), (1, "yes", RED)),
         ),

@@ -1,9 +1,9 @@
 """Cost: what the fleet costs, where it goes, what the month will come to, and what could be saved."""
 
-from dashboards import queries_cost as queries
 from dashboards.adapter import dashboard
-from dashboards.house import BLUE, GREEN, ORANGE, RED, YELLOW, Json, Query, Row, Spec, steps
 from dashboards.panels import COST, bot_link, counter, lines, none_is_good, table
+from dashboards.queries import cost as queries
+from dashboards.style import BLUE, DAY, GREEN, ORANGE, RED, YELLOW, Json, Query, Row, Spec, steps
 
 DOLLARS = "currencyUSD"
 
@@ -57,7 +57,7 @@ NOW = Row(
             width=4,
             height=4,
             no_value="no price is known",
-            thresholds=steps((GREEN, None), (YELLOW, 180 * 86400), (ORANGE, 365 * 86400)),
+            thresholds=steps((GREEN, None), (YELLOW, 180 * DAY), (ORANGE, 365 * DAY)),
             options={"textMode": "value_and_name"},
         ),
     ],

@@ -1,9 +1,20 @@
 """The fleet: how all bots are, which are ill and why, and what is being done about it."""
 
-from dashboards import queries, queries_cost
 from dashboards.adapter import dashboard
-from dashboards.budget import OBJECTIVE, PERIOD
-from dashboards.house import (
+from dashboards.error_budget import OBJECTIVE, PERIOD
+from dashboards.panels import (
+    AVAILABILITY_STEPS,
+    FLEET,
+    bars,
+    bot_link,
+    counter,
+    lines,
+    none_is_good,
+    table,
+    wide_table,
+)
+from dashboards.queries import cost, fleet, recoveries
+from dashboards.style import (
     BAND_COLOURS,
     BLUE,
     GREEN,
@@ -21,56 +32,45 @@ from dashboards.house import (
     score_steps,
     steps,
 )
-from dashboards.panels import (
-    AVAILABILITY_STEPS,
-    FLEET,
-    bars,
-    bot_link,
-    counter,
-    lines,
-    none_is_good,
-    table,
-    wide_table,
-)
 
 NOW = Row(
     "Now",
     [
-        counter("Bots", "Bots the exporter probes.", queries.BOTS, steps((BLUE, None))),
+        counter("Bots", "Bots the exporter probes.", fleet.BOTS, steps((BLUE, None))),
         counter(
             "Healthy",
             "Bots with a health score of 70 or more.",
-            queries.HEALTHY,
+            fleet.HEALTHY_BOTS,
             steps((GREY, None), (GREEN, 1)),
         ),
         counter(
             "Degraded",
             "Bots with a health score from 30 to 69: they need attention.",
-            queries.DEGRADED,
+            fleet.DEGRADED_BOTS,
             none_is_good(ORANGE),
         ),
         counter(
             "Critical",
             "Bots with a health score below 30. Below 20, after three failed probes, they are recovered.",
-            queries.CRITICAL,
+            fleet.CRITICAL_BOTS,
             none_is_good(RED),
         ),
         counter(
             "Stale",
             "Bots the exporter has not probed for three intervals: their score is old.",
-            queries.STALE_BOTS,
+            fleet.STALE_BOTS,
             none_is_good(YELLOW),
         ),
         counter(
             "Firing alerts",
             "Alerts firing for the chosen bots, and those about the fleet and its watchers.",
-            queries.FIRING,
+            fleet.FIRING,
             none_is_good(RED),
         ),
         counter(
             "Recovered today",
             "Bots brought back within the last 24 hours.",
-            queries.RECOVERED_TODAY,
+            fleet.RECOVERED_TODAY,
             steps((GREEN, None)),
             no_value="no remediator",
             width=4,
@@ -78,7 +78,7 @@ NOW = Row(
         counter(
             "Availability",
             "Share of the time shown in which the last probe of /health was ok, over the chosen bots.",
-            queries.AVAILABILITY,
+            fleet.AVAILABILITY,
             AVAILABILITY_STEPS,
             unit="percentunit",
             no_value="no bot is probed",
@@ -87,7 +87,7 @@ NOW = Row(
         counter(
             "Cost a day",
             "Instances, volumes, addresses and models, at today's rate. Unknown prices are not in it.",
-            queries_cost.DAILY,
+            cost.DAILY,
             steps((BLUE, None)),
             unit="currencyUSD",
             no_value="no price is known",
@@ -97,7 +97,7 @@ NOW = Row(
             title="Error budget left",
             description=f"Of {PERIOD}, by template: {OBJECTIVE:.1%} of all /health probes are to be answered "
             "well. Below zero more failed than that.",
-            queries=[Query(queries.BUDGET_LEFT, legend="{{template}}", instant=True)],
+            queries=[Query(fleet.BUDGET_LEFT, legend="{{template}}", instant=True)],
             unit="percentunit",
             width=12,
             height=4,
@@ -116,15 +116,15 @@ URGENT = Row(
             "The worst first: points of the score that are lost, half of those that will be if the last "
             "hour goes on, and failures in a row.",
             [
-                ("Urgency", queries.URGENCY, None),
-                ("Score", queries.SCORES, None),
-                ("Predicted in 1 h", queries.PREDICTIONS, None),
-                ("Streak", queries.STREAKS, None),
-                ("p95 of 1 h", queries.P95, None),
-                ("Reason", queries.REASONS, "reason"),
-                ("Running", queries.TIERS_RUNNING, "tier"),
-                ("Version", queries.VERSIONS, "version"),
-                ("Cost an hour", queries_cost.BOT_HOURLY, None),
+                ("Urgency", fleet.URGENCY, None),
+                ("Score", fleet.SCORES, None),
+                ("Predicted in 1 h", fleet.PREDICTIONS, None),
+                ("Streak", fleet.STREAKS, None),
+                ("p95 of 1 h", fleet.P95, None),
+                ("Reason", fleet.REASONS, "reason"),
+                ("Running", recoveries.TIERS_RUNNING, "tier"),
+                ("Version", fleet.VERSIONS, "version"),
+                ("Cost an hour", cost.BOT_HOURLY, None),
             ],
             "no bot is probed",
             sort_by="Urgency",
@@ -148,7 +148,7 @@ URGENT = Row(
             kind="bargauge",
             title="Worst ten",
             description="The ten bots with the lowest mean score over the time shown.",
-            queries=[Query(queries.WORST, legend="{{bot}}", instant=True)],
+            queries=[Query(fleet.WORST, legend="{{bot}}", instant=True)],
             unit="none",
             width=12,
             no_value="no bot is probed",
@@ -161,15 +161,15 @@ URGENT = Row(
             "template in those that do not.",
             [
                 *(
-                    Query(queries.burning(queries.FAST.level, burn.long), legend=f"all bots, {burn.long}")
-                    for burn in queries.FAST.burns
+                    Query(fleet.burning(fleet.FAST.level, burn.long), legend=f"all bots, {burn.long}")
+                    for burn in fleet.FAST.burns
                 ),
                 *(
                     Query(
-                        queries.burning(queries.SLOW.level, burn.short),
+                        fleet.burning(fleet.SLOW.level, burn.short),
                         legend=f"{{{{template}}}}, {burn.short}",
                     )
-                    for burn in queries.SLOW.burns
+                    for burn in fleet.SLOW.burns
                 ),
             ],
             "short",
@@ -187,7 +187,7 @@ HEALTH = Row(
             title="Health by bot",
             description="The band of each bot's health score: operational 100, minor 70-99, degraded 30-69, "
             "critical 0-29. A gap is a time without probes. A click shows only that bot.",
-            queries=[Query(queries.SCORES, legend="{{bot}}")],
+            queries=[Query(fleet.SCORES, legend="{{bot}}")],
             unit="none",
             width=24,
             height=10,
@@ -202,7 +202,7 @@ HEALTH = Row(
             kind="timeseries",
             title="Health score",
             description="0 to 100 for each bot: /health 30, mesh 20, latency 20, no failure streak 30.",
-            queries=[Query(queries.SCORES, legend="{{bot}}")],
+            queries=[Query(fleet.SCORES, legend="{{bot}}")],
             unit="none",
             width=12,
             no_value="no bot is probed",
@@ -219,7 +219,7 @@ HEALTH = Row(
             kind="timeseries",
             title="Bots by band",
             description="How many bots are in each band of the score. Follows environment and template.",
-            queries=[Query(queries.BANDS, legend="{{band}}")],
+            queries=[Query(fleet.BANDS, legend="{{band}}")],
             unit="short",
             width=12,
             no_value="no bot is probed",
@@ -238,7 +238,7 @@ PROBES = Row(
             title="Latency by bot",
             description="How long the last probe of /health took until its answer or its failure. Up to "
             "0.5 s costs no points, from 5 s on all twenty.",
-            queries=[Query(queries.LATENCIES, legend="{{bot}}")],
+            queries=[Query(fleet.LATENCIES, legend="{{bot}}")],
             unit="s",
             width=12,
             no_value="no bot is probed",
@@ -249,7 +249,7 @@ PROBES = Row(
             kind="timeseries",
             title="Latency of the fleet",
             description="Quantiles of /health probes over all bots of the template, failed ones included.",
-            queries=[Query(queries.latency_quantile(q), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+            queries=[Query(fleet.latency_quantile(q), legend=f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
             unit="s",
             width=12,
             no_value="no probes in this time",
@@ -259,7 +259,7 @@ PROBES = Row(
             kind="heatmap",
             title="Distribution of latency",
             description="How many /health probes took how long. Two bands are two kinds of bots.",
-            queries=[Query(queries.LATENCY_BUCKETS, legend="{{le}}", format="heatmap")],
+            queries=[Query(fleet.LATENCY_BUCKETS, legend="{{le}}", format="heatmap")],
             unit="short",
             width=12,
             no_value="no probes in this time",
@@ -267,7 +267,7 @@ PROBES = Row(
         bars(
             "Failures by reason",
             "Failed probes of /health and /mesh, by what went wrong. Follows template.",
-            queries.FAILURES,
+            fleet.FAILURES,
             "{{reason}}",
             [],
             "no probe failed",
@@ -276,7 +276,7 @@ PROBES = Row(
             "Failing now",
             "Endpoints whose last probe failed, why, and how many /health probes in a row have. "
             "The exporter's /probe?bot=NAME&debug=true tells more.",
-            queries.FAILING,
+            fleet.FAILING,
             "no bot is failing",
             {"bot": "Bot", "endpoint": "Endpoint", "reason": "Reason", "Value": "Streak"},
             24,
@@ -291,7 +291,7 @@ RECOVERY = Row(
             kind="stat",
             title="Automatic recovery",
             description="Held back while more bots are ill than may be recovered at once.",
-            queries=[Query(queries.HELD_BACK, legend="storm", instant=True)],
+            queries=[Query(recoveries.HELD_BACK, legend="storm", instant=True)],
             unit="none",
             width=4,
             no_value="no remediator",
@@ -311,7 +311,7 @@ RECOVERY = Row(
         table(
             "Running now",
             "Recoveries and deployments under way, and the tier they are at; none before the first action.",
-            queries.RUNNING,
+            recoveries.RUNNING,
             "nothing is running",
             {"bot": "Bot", "kind": "Kind", "tier": "Tier"},
             8,
@@ -319,7 +319,7 @@ RECOVERY = Row(
         table(
             "Blocked",
             "Recoveries that wait at a gate, and which: GET /recover/{recoveryId} lists every verdict.",
-            queries.WAITING,
+            recoveries.WAITING,
             "nothing is held back",
             {"bot": "Bot", "reason": "Gate"},
             6,
@@ -327,7 +327,7 @@ RECOVERY = Row(
         table(
             "Quarantined",
             "Bots no tier could recover. They are left alone until a person recovers or redeploys them.",
-            queries.GIVEN_UP,
+            recoveries.GIVEN_UP,
             "no bot waits for a person",
             {"bot": "Bot"},
             6,
@@ -335,7 +335,7 @@ RECOVERY = Row(
         bars(
             "Recoveries by outcome",
             "Recoveries that ended. Unneeded: the bot was well when looked at. Escalated: no tier helped.",
-            queries.RECOVERED,
+            recoveries.RECOVERED,
             "{{outcome}}",
             [
                 fixed_colour("recovered", GREEN),
@@ -349,7 +349,7 @@ RECOVERY = Row(
         bars(
             "Attempts by tier and outcome",
             "Restarts, reboots and redeploys, by what verification saw. Failed: it could not be carried out.",
-            queries.TIERS,
+            recoveries.TIERS,
             "{{tier}} {{outcome}}",
             [],
             "no attempt was made",

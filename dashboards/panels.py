@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dashboards.house import GREEN, GREY, ORANGE, RED, YELLOW, Json, Query, Spec, named, steps
+from dashboards.style import GREEN, GREY, ORANGE, RED, YELLOW, Json, Query, Spec, named, steps
 
 # Uids are held by links in alerts, messages and bookmarks: they never change.
 FLEET = "bot-fleet"
@@ -25,7 +25,7 @@ def counter(
     mappings: Sequence[Json] = (),
     width: int = 4,
 ) -> Spec:
-    """One number, in its colour."""
+    """Return a panel of one number, in its colour."""
     return Spec(
         kind="stat",
         title=title,
@@ -41,6 +41,7 @@ def counter(
 
 
 def none_is_good(colour: str) -> list[Json]:
+    """Return threshold steps: green at 0, the colour from 1 on."""
     return steps((GREEN, None), (colour, 1))
 
 
@@ -53,7 +54,7 @@ def table(
     width: int,
     height: int = 8,
 ) -> Spec:
-    """One row a series; `columns` are the labels shown, in order, with their headings."""
+    """Return a table, one row for each series; `columns`: label → heading, in order."""
     return Spec(
         kind="table",
         title=title,
@@ -87,11 +88,11 @@ def wide_table(
     thresholds: Sequence[Json] = (),
     overrides: Sequence[Json] = (),
 ) -> Spec:
-    """One row a bot, one query a column: (heading, PromQL, the label it shows or None for its value)."""
+    """Return a table, one row for each bot; a column is (heading, PromQL, label or None for the value)."""
     refs = [f"Value #{chr(ord('A') + index)}" for index in range(len(columns))]
-    shown = {label or ref: heading for ref, (heading, _, label) in zip(refs, columns, strict=True)}
+    headings = {label or ref: heading for ref, (heading, _, label) in zip(refs, columns, strict=True)}
     dropped = [ref for ref, (_, _, label) in zip(refs, columns, strict=True) if label]
-    order = ["bot", *shown]
+    order = ["bot", *headings]
     return Spec(
         kind="table",
         title=title,
@@ -110,7 +111,7 @@ def wide_table(
                 "options": {
                     "excludeByName": dict.fromkeys(["Time", *dropped], True),
                     "indexByName": {name: index for index, name in enumerate(order)},
-                    "renameByName": {"bot": "Bot", **shown},
+                    "renameByName": {"bot": "Bot", **headings},
                 },
             },
             {"id": "sortBy", "options": {"fields": {}, "sort": [{"desc": True, "field": sort_by}]}},
@@ -119,6 +120,7 @@ def wide_table(
 
 
 def bot_link(bot: str) -> Json:
+    """Return a link to the dashboard of one bot, in the same time range."""
     return {
         "title": "This bot",
         "url": f"/d/{BOT}?var-bot={bot}&${{datasource:queryparam}}&${{__url_time_range}}",
@@ -134,7 +136,7 @@ def bars(
     no_value: str,
     width: int = 12,
 ) -> Spec:
-    """How often something happened, stacked."""
+    """Return a panel of stacked bars: how often something happened."""
     return Spec(
         kind="timeseries",
         title=title,
@@ -155,7 +157,7 @@ def bars(
 
 
 def words(*pairs: tuple[int, str, str]) -> list[Json]:
-    """Value → word, in a colour."""
+    """Map values to words, in a colour each: (value, word, colour)."""
     return [
         {
             "type": "value",
@@ -179,7 +181,7 @@ def states(
     width: int = 12,
     height: int = 6,
 ) -> Spec:
-    """When something was so, a line a series."""
+    """Return a panel with a line for each series: when it was in which state."""
     return Spec(
         kind="state-timeline",
         title=title,
@@ -203,7 +205,7 @@ def lines(
     thresholds: Sequence[Json] = (),
     width: int = 12,
 ) -> Spec:
-    """Numbers over time, from 0."""
+    """Return a panel of numbers over time, from 0."""
     dashed = {"thresholdsStyle": {"mode": "dashed"}} if thresholds else {}
     return Spec(
         kind="timeseries",

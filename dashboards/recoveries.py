@@ -1,8 +1,10 @@
 """Recoveries: what was tried, what helped, how long it took, and what holds it back."""
 
-from dashboards import queries
 from dashboards.adapter import dashboard
-from dashboards.house import (
+from dashboards.panels import RECOVERIES, bars, counter, lines, none_is_good, states, table, words
+from dashboards.queries import recoveries as queries
+from dashboards.queries.selection import count
+from dashboards.style import (
     BLUE,
     GREEN,
     GREY,
@@ -16,7 +18,6 @@ from dashboards.house import (
     fixed_colour,
     steps,
 )
-from dashboards.panels import RECOVERIES, bars, counter, lines, none_is_good, states, table, words
 
 ON_OR_HELD = words((0, "on", GREEN), (1, "held back", RED))
 OUTCOMES = [
@@ -47,19 +48,19 @@ NOW = Row(
         counter(
             "Running",
             "All runs that are under way.",
-            queries.counted(queries.RUNNING),
+            count(queries.RUNNING),
             steps((BLUE, None)),
         ),
         counter(
             "Blocked",
             "Recoveries that wait at a gate.",
-            queries.counted(queries.WAITING),
+            count(queries.WAITING),
             none_is_good(YELLOW),
         ),
         counter(
             "Quarantined",
             "Bots that wait for a person.",
-            queries.counted(queries.GIVEN_UP),
+            count(queries.GIVEN_UP),
             none_is_good(RED),
         ),
         counter(

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from exporter.answer import ProbeResult, Reason
+from exporter.result import ProbeResult, Reason
 
 _ENTRY = struct.Struct("<dffB")  # when, seconds of /health and /mesh, their reasons in half a byte each
 _SIZE = _ENTRY.size
@@ -13,8 +13,8 @@ _CODES = {reason: code for code, reason in enumerate(_REASONS)}
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """A probe that was; times in seconds."""
+class PastProbe:
+    """A probe in the history; `at` is unix seconds, the others are seconds, None is a success."""
 
     at: float
     health_seconds: float
@@ -23,25 +23,25 @@ class Past:
     mesh: Reason | None
 
 
-def remember(history: bytes, result: ProbeResult) -> bytes:
-    """The history with this probe at its end, and the oldest of its kind gone where there are too many."""
+def append_probe(history: bytes, result: ProbeResult) -> bytes:
+    """Return the history with this probe at its end, less the oldest of its kind where there are too many."""
     health, mesh = result.health, result.mesh
-    reasons = _CODES[health.reason] << 4 | _CODES[mesh.reason]  # 0 is well
+    reasons = _CODES[health.reason] << 4 | _CODES[mesh.reason]  # 0 is a success
     history += _ENTRY.pack(result.at, health.seconds, mesh.seconds, reasons)
     kinds = history[_SIZE - 1 :: _SIZE]
-    well = kinds.count(0)
-    if reasons == 0 and well > _SUCCESSES:
+    successes = kinds.count(0)
+    if reasons == 0 and successes > _SUCCESSES:
         oldest = kinds.index(0)
-    elif reasons != 0 and len(kinds) - well > _FAILURES:
+    elif reasons != 0 and len(kinds) - successes > _FAILURES:
         oldest = len(kinds) - len(kinds.lstrip(b"\0"))
     else:
         return history
     return history[: oldest * _SIZE] + history[(oldest + 1) * _SIZE :]
 
 
-def recall(history: bytes) -> list[Past]:
-    """Oldest first."""
+def past_probes(history: bytes) -> list[PastProbe]:
+    """Unpack the history, oldest first."""
     return [
-        Past(at, health_seconds, mesh_seconds, _REASONS[reasons >> 4], _REASONS[reasons & 15])
+        PastProbe(at, health_seconds, mesh_seconds, _REASONS[reasons >> 4], _REASONS[reasons & 15])
         for at, health_seconds, mesh_seconds, reasons in _ENTRY.iter_unpack(history)
     ]

@@ -7,6 +7,7 @@ import structlog
 
 
 def configure(level: str, fmt: str) -> None:
+    """Write structlog's events of this level and above to stderr; `fmt` is logfmt or json."""
     json = structlog.processors.JSONRenderer()
     logfmt = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
     structlog.configure(

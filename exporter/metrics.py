@@ -55,7 +55,12 @@ BOT_PROBE_LAST_SUCCESS_TIMESTAMP_SECONDS = Family(
 BOT_PROBE_LAST_TIMESTAMP_SECONDS = Family(
     "bot_probe_last_timestamp_seconds", "gauge", "When the bot was last probed.", ("bot",), "unix seconds"
 )
-BOT_MESH_UP = Family("bot_mesh_up", "gauge", "1 if the bot's last /mesh probe was ok, else 0.", ("bot",))
+BOT_MESH_UP = Family(
+    "bot_mesh_up",
+    "gauge",
+    "1 if the bot's last /mesh probe was ok, else 0; only where it has a mesh.",
+    ("bot",),
+)
 BOT_MESH_PEERS_UP_RATIO = Family(
     "bot_mesh_peers_up_ratio",
     "gauge",
@@ -98,8 +103,15 @@ BOT_EVENT_LOOP_USAGE_RATIO = Family(
 BOT_USAGE_REQUESTS_TOTAL = Family(
     "bot_usage_requests_total",
     "counter",
-    "Requests the bot has served; only where it tells.",
+    "Calls of the model that succeeded; only where the bot tells.",
     ("bot",),
+    "requests",
+)
+BOT_USAGE_FAILED_TOTAL = Family(
+    "bot_usage_failed_total",
+    "counter",
+    "Calls of the model that failed, by kind; only where the bot tells.",
+    ("bot", "kind"),
     "requests",
 )
 BOT_USAGE_INPUT_TOKENS_TOTAL = Family(
@@ -116,10 +128,30 @@ BOT_USAGE_OUTPUT_TOKENS_TOTAL = Family(
     ("bot",),
     "tokens",
 )
+BOT_CHANNEL_UP = Family(
+    "bot_channel_up",
+    "gauge",
+    "1 if the bot's channel, such as telegram, is up, else 0; only those that it tells.",
+    ("bot", "channel"),
+)
+BOT_MEMORY_BYTES = Family(
+    "bot_memory_bytes",
+    "gauge",
+    "Resident memory of the bot's process; only where it tells.",
+    ("bot",),
+    "bytes",
+)
+BOT_TURN_AGE_SECONDS = Family(
+    "bot_turn_age_seconds",
+    "gauge",
+    "Age of the oldest call of the model still running, 0 without one; only where the bot tells.",
+    ("bot",),
+    "seconds",
+)
 BOT_RESTARTS_TOTAL = Family(
     "bot_restarts_total",
     "counter",
-    "Restarts of the bot seen, by a changed boot_id; only where it tells one.",
+    "Restarts of the bot seen, by a changed started_at or boot_id; only where it tells one.",
     ("bot",),
     "restarts",
 )
@@ -221,7 +253,11 @@ PER_BOT = (
     BOT_CONFIG_INFO,
     BOT_CONTEXT_USAGE_RATIO,
     BOT_EVENT_LOOP_USAGE_RATIO,
+    BOT_MEMORY_BYTES,
+    BOT_TURN_AGE_SECONDS,
+    BOT_CHANNEL_UP,
     BOT_USAGE_REQUESTS_TOTAL,
+    BOT_USAGE_FAILED_TOTAL,
     BOT_USAGE_INPUT_TOKENS_TOTAL,
     BOT_USAGE_OUTPUT_TOKENS_TOTAL,
     BOT_RESTARTS_TOTAL,

@@ -1,17 +1,18 @@
-"""What a probe came to, given what was known before. Pure."""
+"""A probe judged in the light of the bot's earlier ones. Pure."""
 
 from sys import intern
 from typing import NamedTuple
 
-from exporter.answer import Facts, ProbeResult, Reason
+from exporter.result import Facts, ProbeResult, Reason
 from exporter.score import Score, Thresholds, next_streak, score
 
 
 class State(NamedTuple):
-    """What is remembered of a bot between its probes.
+    """The state of a bot between its probes.
 
     `score` is None before the first probe; `last_success` is unix seconds, None if it never was ok;
-    `restarts` counts changes of `boot_id`; `health` and `mesh` are the reasons of the last probe.
+    `restarts` counts changes of `started_at` or `boot_id`; `health` and `mesh` are the reasons of the last
+    probe.
     """
 
     score: float | None = None
@@ -20,6 +21,7 @@ class State(NamedTuple):
     version: str = ""
     config_sha: str = ""
     boot_id: str | None = None
+    started_at: str | None = None
     restarts: int = 0
     health: Reason | None = None
     mesh: Reason | None = None
@@ -29,7 +31,7 @@ UNKNOWN = State()
 
 
 class Observation(NamedTuple):
-    """A probe, its score, and what is to be remembered."""
+    """A probe, its score, and the state after it."""
 
     result: ProbeResult
     score: Score
@@ -38,10 +40,10 @@ class Observation(NamedTuple):
 
 
 def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Observation:
-    """A bot that fails keeps the facts it last told."""
+    """Judge a probe, given the state before it. A bot that fails keeps the facts it last reported."""
     streak = next_streak(before.streak, result)
     facts = result.facts
-    restarted = facts.boot_id is not None and before.boot_id is not None and facts.boot_id != before.boot_id
+    restarted = _changed(before.started_at, facts.started_at) or _changed(before.boot_id, facts.boot_id)
     points = score(result, streak, thresholds)
     state = State(
         score=points.total,
@@ -50,8 +52,13 @@ def observe(before: State, result: ProbeResult, thresholds: Thresholds) -> Obser
         version=before.version if facts.version is None else intern(facts.version),
         config_sha=before.config_sha if facts.config_sha is None else intern(facts.config_sha),
         boot_id=before.boot_id if facts.boot_id is None else facts.boot_id,
+        started_at=before.started_at if facts.started_at is None else facts.started_at,
         restarts=before.restarts + restarted,
         health=result.health.reason,
         mesh=result.mesh.reason,
     )
     return Observation(result, points, state, facts)
+
+
+def _changed(before: str | None, now: str | None) -> bool:
+    return before is not None and now is not None and before != now

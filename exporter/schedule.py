@@ -1,4 +1,4 @@
-"""When each bot is probed: a timing wheel. Pure: the caller owns the clock and passes `now`.
+"""The schedule of probes: a timing wheel. Pure: the caller owns the clock and passes `now`.
 
 A bot's slot is a keyed stable hash of its name modulo its interval, so bots are spread evenly, nothing is
 probed all at once at start, and adding or removing bots moves nobody.
@@ -13,7 +13,7 @@ TICK = 0.01
 
 
 def slot(bot: str, interval: float) -> float:
-    """Seconds into each interval at which the bot is probed, in [0, interval)."""
+    """Return the seconds into each interval at which the bot is probed, in [0, interval)."""
     digest = blake2b(bot.encode(), digest_size=8, key=_KEY).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53 * interval
 
@@ -37,9 +37,9 @@ class Ring:
             del self.slots[index]
 
     def due(self, now: float) -> Iterator[tuple[str, float]]:
-        """Bots whose slot has come since the last call, with the time it came; at most one turn of the ring.
+        """Yield bots whose slot has come since the last call, with the time it came; one revolution at most.
 
-        What a stall longer than an interval missed is not made up for: each bot is handed out once.
+        A stall longer than an interval is not made up for: each bot is handed out once.
         """
         current = floor(now / self.step)
         first = current if self._done is None else max(self._done + 1, current - self.size + 1)
@@ -49,7 +49,7 @@ class Ring:
                 yield bot, tick * self.step
 
     def next_due(self, now: float) -> float:
-        """When the next occupied slot comes; one turn from now if there is none."""
+        """Return when the next occupied slot comes; one revolution from now if there is none."""
         done = floor(now / self.step) - 1 if self._done is None else self._done
         for tick in range(done + 1, done + 1 + self.size):
             if tick % self.size in self.slots:
@@ -61,7 +61,7 @@ class Ring:
 
 
 class Wheel:
-    """Rings by interval: which bots are due, and when to look again."""
+    """Rings by interval: which bots are due, and when the next one will be."""
 
     def __init__(self) -> None:
         self._rings: dict[float, Ring] = {}
@@ -73,19 +73,20 @@ class Wheel:
         self._rings[interval].add(bot)
 
     def remove(self, bot: str, interval: float) -> None:
-        """The caller knows with which interval it was added: a fleet is large, so it is not kept twice."""
+        """Remove a bot, given the interval it was added with, which is not stored twice: a fleet is large."""
         self._rings[interval].remove(bot)
         if not self._rings[interval].slots:
             del self._rings[interval]
 
     @property
     def longest(self) -> float:
-        """The longest interval in use; 0 while there is none."""
+        """Return the longest interval in use; 0 while there is none."""
         return max(self._rings, default=0.0)
 
     def due(self, now: float) -> list[tuple[str, float]]:
+        """Return the bots whose slot has come since the last call, with the time it came."""
         return [pair for ring in self._rings.values() for pair in ring.due(now)]
 
     def next_due(self, now: float) -> float | None:
-        """None while there is nothing to probe."""
+        """Return when the next slot comes; None while there is nothing to probe."""
         return min((ring.next_due(now) for ring in self._rings.values()), default=None)

@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from exporter.answer import MAX_BODY
 from exporter.durations import parse_duration
+from exporter.masking import masked_url
+from exporter.result import MAX_BODY
 from exporter.score import Thresholds
 from exporter.sharding import ordinal
 from exporter.targets import SHORTEST_INTERVAL, Target
@@ -17,10 +18,13 @@ from exporter.targets import SHORTEST_INTERVAL, Target
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times are in seconds. `max_in_flight` 0 means as many as file descriptors allow."""
+    """The exporter's settings. Times are in seconds; `max_in_flight` 0 is what file descriptors allow.
+
+    The host of `listen` is empty for all addresses, of IPv4 and IPv6.
+    """
 
     files: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
+    urls: tuple[str, ...] = field(default=(), repr=False)  # there may be a password in one
     url_token_file: Path | None = None
     refresh: float = 15
     shard: int = 0
@@ -41,11 +45,12 @@ class Settings:
     log_format: str = "logfmt"
 
     def interval_of(self, target: Target) -> float:
-        """The bot's own interval, else its template's, else everyone's."""
+        """Return the bot's own interval, else its template's, else everyone's, in seconds."""
         return target.interval or self.template_intervals.get(target.template, self.interval)
 
 
 def package_version() -> str:
+    """Return the version of the installed package, or "unknown" where it is not installed."""
     try:
         return version("bot-orchestrator")
     except PackageNotFoundError:
@@ -53,36 +58,36 @@ def package_version() -> str:
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """Settings from the command line; a wrong one exits with status 2 and names the flag and the remedy."""
+    """Read the command line; a wrong flag exits with status 2, and is named with its remedy."""
     parser = _parser()
-    given = vars(parser.parse_args(arguments))
+    flags = vars(parser.parse_args(arguments))
     settings = Settings(
-        files=tuple(given["targets.file"]),
-        urls=tuple(given["targets.url"]),
-        url_token_file=given["targets.url_token_file"],
-        refresh=given["targets.refresh"],
-        shard=given["shard"],
-        total_shards=given["total_shards"],
-        web_config=given["web.config.file"],
-        listen=given["web.listen_address"],
-        interval=given["probe.interval"],
-        template_intervals=dict(given["probe.template_interval"]),
-        timeout=given["probe.timeout"],
-        max_in_flight=given["probe.max_in_flight"],
-        max_body=given["probe.max_body"],
-        keep_alive=given["probe.keep_alive"],
-        transport=given["probe.transport"],
-        tls_ca_file=given["probe.tls_ca_file"],
-        tls_verify=not given["probe.tls_insecure"],
+        files=tuple(flags["targets.file"]),
+        urls=tuple(flags["targets.url"]),
+        url_token_file=flags["targets.url_token_file"],
+        refresh=flags["targets.refresh"],
+        shard=flags["shard"],
+        total_shards=flags["total_shards"],
+        web_config=flags["web.config.file"],
+        listen=flags["web.listen_address"],
+        interval=flags["probe.interval"],
+        template_intervals=dict(flags["probe.template_interval"]),
+        timeout=flags["probe.timeout"],
+        max_in_flight=flags["probe.max_in_flight"],
+        max_body=flags["probe.max_body"],
+        keep_alive=flags["probe.keep_alive"],
+        transport=flags["probe.transport"],
+        tls_ca_file=flags["probe.tls_ca_file"],
+        tls_verify=not flags["probe.tls_insecure"],
         thresholds=Thresholds(
-            low=given["score.low"],
-            critical=given["score.critical"],
-            streak=given["score.streak"],
-            latency_full=given["score.latency_full"],
-            latency_zero=given["score.latency_zero"],
+            low=flags["score.low"],
+            critical=flags["score.critical"],
+            streak=flags["score.streak"],
+            latency_full=flags["score.latency_full"],
+            latency_zero=flags["score.latency_zero"],
         ),
-        log_level=given["log.level"],
-        log_format=given["log.format"],
+        log_level=flags["log.level"],
+        log_format=flags["log.format"],
     )
     if problem := _contradiction(settings):
         parser.error(problem)
@@ -90,7 +95,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
 
 
 def _contradiction(settings: Settings) -> str:
-    """What single flags cannot say of each other; empty if all is well."""
+    """Explain what is wrong with the flags together; empty if they fit."""
     thresholds = settings.thresholds
     if not settings.files and not settings.urls:
         return "no targets: name a file with --targets.file or a service with --targets.url"
@@ -115,7 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"bot-exporter {package_version()}")
+    for add in (_add_targets, _add_sharding, _add_web, _add_probe, _add_score, _add_log):
+        add(parser)
+    return parser
 
+
+def _add_targets(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("targets (at least one file or URL)")
     group.add_argument(
         "--targets.file", action="append", default=[], metavar="PATH",
@@ -123,25 +133,32 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     group.add_argument(
         "--targets.url", action="append", default=[], type=_checked(_url), metavar="URL",
-        help="http_sd service; repeatable",
+        help="http_sd service; repeatable. Logs mask a user and the values of a query in it",
     )  # fmt: skip
     group.add_argument(
         "--targets.url-token-file", type=Path, metavar="PATH",
         help="file with the bearer token for --targets.url, read at each request",
     )  # fmt: skip
-    _value(group, "--targets.refresh", _duration, "15s", "time between two looks at files and services")
+    _value(group, "--targets.refresh", _duration, "15s", "time between two reads of files and services")
 
+
+def _add_sharding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sharding, as kube-state-metrics does it")
     _value(group, "--shard", _shard, "0", "which shard this is, from 0; auto is the ordinal in the host name")
     _value(group, "--total-shards", _positive, "1", "how many exporters share the fleet")
 
+
+def _add_web(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("web")
     group.add_argument(
         "--web.config.file", type=Path, metavar="PATH",
         help="TLS and basic auth, in the format of Prometheus's exporter-toolkit",
     )  # fmt: skip
-    _value(group, "--web.listen-address", _address, "127.0.0.1:9817", "HOST:PORT to serve on; port 0 is any")
+    text = "HOST:PORT to serve on, or :PORT for every address; port 0 is any"
+    _value(group, "--web.listen-address", _address, "127.0.0.1:9817", text)
 
+
+def _add_probe(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("probe")
     _value(group, "--probe.interval", _interval, "60s", "time between two probes of a bot")
     group.add_argument(
@@ -151,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _value(group, "--probe.timeout", _duration, "10s", "time each endpoint has to answer")
     _value(group, "--probe.max-in-flight", _count, "0", "probes at once; 0 is what file descriptors allow")
-    _value(group, "--probe.max-body", _positive, str(MAX_BODY), "largest answer in bytes")
-    _choice(group, "--probe.transport", ("auto", "aiohttp"), "auto")
+    _value(group, "--probe.max-body", _positive, str(MAX_BODY), "how many bytes of an answer are read")
+    _choice(group, "--probe.transport", ("auto", "streams"), "auto")
     group.add_argument(
         "--probe.keep-alive", action="store_true",
         help="keep connections open between probes (default: one connection a probe)",
@@ -165,6 +182,8 @@ def _parser() -> argparse.ArgumentParser:
         "--probe.tls-insecure", action="store_true", help="do not check certificates (default: check)"
     )
 
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("score")
     _value(group, "--score.low", _points, "50", "score below which people are told")
     _value(group, "--score.critical", _points, "20", "score below which a bot is recovered")
@@ -172,10 +191,11 @@ def _parser() -> argparse.ArgumentParser:
     _value(group, "--score.latency-full", _duration, "500ms", "answers up to this fast score full points")
     _value(group, "--score.latency-zero", _duration, "5s", "answers this slow score no points for speed")
 
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("log")
     _choice(group, "--log.level", ("debug", "info", "warning", "error"), "info")
     _choice(group, "--log.format", ("logfmt", "json"), "logfmt")
-    return parser
 
 
 def _value(
@@ -191,7 +211,7 @@ def _choice(group: argparse._ArgumentGroup, name: str, choices: tuple[str, ...],
 
 
 def _checked(kind: Callable[[str], object]) -> Callable[[str], object]:
-    """argparse prints the words of ArgumentTypeError, but not those of ValueError."""
+    """Convert as `kind` does: argparse prints the text of ArgumentTypeError, but not that of ValueError."""
 
     def convert(text: str) -> object:
         try:
@@ -250,9 +270,14 @@ def _points(text: str) -> float:
 
 
 def _url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f'"{text}" is no URL: write http://HOST:PORT/PATH')
+    problem = f'"{masked_url(text)}" is no URL: write http://HOST:PORT/PATH'
+    try:
+        url = urlsplit(text)
+        sound = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        raise ValueError(problem) from None
+    if not sound:
+        raise ValueError(problem)
     return text
 
 
@@ -260,4 +285,4 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f'"{text}" is no address: write HOST:PORT, such as 127.0.0.1:9817')
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9817" means every interface, as in Prometheus
+    return host.strip("[]"), int(port)

@@ -1,10 +1,9 @@
 """`create_app(settings)`: the service as one declaration."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -12,71 +11,91 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from remediator.api import Api
-from remediator.errors import RequestError, first_line
-from remediator.guard import BearerToken
-from remediator.openapi import OPERATIONS, document
-from remediator.operation import Operation
-from remediator.scaler import run_scaler
-from remediator.services import run_services
-from remediator.settings import Settings
+from remediator import runtime
+from remediator.api.auth.middleware import BearerToken, Names, RequestFilter
+from remediator.api.errors import RequestError
+from remediator.api.openapi import OPERATIONS, document
+from remediator.errors import Refused, first_line
+from remediator.settings import Settings, SettingsError
+from remediator.store.errors import StoreError
 
 log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> Starlette:
+    """Return the service, which runs from the application's startup to its shutdown.
+
+    SettingsError where there is no token.
+    """
+    if settings.token is None:
+        raise SettingsError("BOT_REMEDIATOR_TOKEN: there is no token, and nothing is served without one")
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with run_services(settings) as services, run_scaler(services):
-            app.state.api = Api(services)
+        async with runtime.run(settings) as app.state.runtime:
             yield
 
     open_paths = {operation.path for operation in OPERATIONS if operation.access == "open"}
-    if settings.open_metrics:
+    if settings.metrics_are_open:
         open_paths |= {operation.path for operation in OPERATIONS if operation.access == "metrics"}
     return Starlette(
         routes=[
-            *(Route(one.path, _endpoint(one), methods=[one.method]) for one in OPERATIONS),
+            *(
+                Route(operation.path, operation.endpoint, methods=[operation.method])
+                for operation in OPERATIONS
+            ),
             Route("/openapi.json", _openapi),
         ],
-        middleware=[Middleware(BearerToken, token=settings.token, open_paths=open_paths)],
+        middleware=[
+            Middleware(RequestFilter, names=Names.of(settings)),
+            Middleware(BearerToken, token=settings.token, open_paths=open_paths),
+        ],
         exception_handlers={
-            RequestError: _refuse,
-            HTTPException: _refuse_http,
-            SQLAlchemyError: _store_is_broken,
+            Refused: _answer_refused,
+            RequestError: _answer_request_error,
+            HTTPException: _answer_http_exception,
+            StoreError: _answer_store_error,
         },
         lifespan=lifespan,
     )
 
 
-def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-    async def call(request: Request) -> Response:
-        answer: Response = await getattr(request.app.state.api, operation.handler)(request)
-        return answer
-
-    return call
+def begin_shutdown(app: Starlette) -> None:
+    """Answer now whatever waits for a run: the service is about to stop."""
+    running: runtime.Runtime | None = getattr(app.state, "runtime", None)
+    if running is not None:
+        running.engine.begin_shutdown()
 
 
 async def _openapi(_: Request) -> Response:
     return JSONResponse(document())
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _answer_refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 -- registered for nothing else
+    return RequestError.of(error).response()
+
+
+async def _answer_request_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 -- registered for nothing else
-    return JSONResponse(error.body(), error.status, headers=dict(error.headers))
+    return error.response()
 
 
-async def _refuse_http(_: Request, error: Exception) -> Response:
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
+    """Answer a path or a method that there is not as any other refusal."""
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for nothing else
-    remedy = "GET /openapi.json lists every call"
-    refusal = RequestError(error.status_code, error.detail, field="path", remedy=remedy)
-    return JSONResponse(refusal.body(), error.status_code, headers=error.headers)
+    remedy, headers = "GET /openapi.json lists every call", error.headers or {}
+    return RequestError(
+        error.status_code, error.detail, field="path", remedy=remedy, headers=headers
+    ).response()
 
 
-async def _store_is_broken(request: Request, error: Exception) -> Response:
-    """503, which Alertmanager retries: what cannot be kept was not accepted."""
+async def _answer_store_error(request: Request, error: Exception) -> Response:
+    """Answer 503, which Alertmanager retries: what cannot be kept was not accepted."""
     log.error("the store failed", path=request.url.path, error=first_line(error))
-    refusal = RequestError(
-        503, "the store cannot be used", remedy="see this service's log; it may be a full disk"
-    )
-    return JSONResponse(refusal.body(), 503, headers={"Retry-After": "10"})
+    return RequestError(
+        503,
+        "the store cannot be used",
+        remedy="see this service's log; it may be a full disk",
+        headers={"Retry-After": "10"},
+    ).response()

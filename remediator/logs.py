@@ -7,32 +7,32 @@ from typing import Final
 
 import structlog
 
-MOST: Final = 20  # lines of one kind
-SECONDS: Final = 60.0
+LINES_PER_WINDOW: Final = 20  # of one kind
+WINDOW: Final = 60.0  # seconds
 
 log = structlog.get_logger()
 
 
 @dataclass
-class Sparing:
-    """What a thousand bots say at once is said of a few each minute, and the others are counted."""
+class LogLimiter:
+    """Lets a few lines of a kind through each minute and counts the rest: a thousand bots may fail as one."""
 
     _since: dict[str, float] = field(default_factory=dict)
     _lines: dict[str, int] = field(default_factory=dict)
 
     def allow(self, kind: str, now: float) -> bool:
-        """Whether this line of that kind may be written."""
-        if now - self._since.get(kind, float("-inf")) >= SECONDS:
-            unsaid = self._lines.get(kind, 0) - MOST
-            if unsaid > 0:
-                log.warning("lines left out", kind=kind, count=unsaid)
+        """Return whether this line of that kind may be written. `now`: Unix seconds."""
+        if now - self._since.get(kind, float("-inf")) >= WINDOW:
+            omitted = self._lines.get(kind, 0) - LINES_PER_WINDOW
+            if omitted > 0:
+                log.warning("lines left out", kind=kind, count=omitted)
             self._since[kind], self._lines[kind] = now, 0
         self._lines[kind] += 1
-        return self._lines[kind] <= MOST
+        return self._lines[kind] <= LINES_PER_WINDOW
 
 
 def configure(level: str, style: str) -> None:
-    """`level`: debug, info, warning, error. `style`: logfmt or json."""
+    """Set up the log. `level`: debug, info, warning, error. `style`: logfmt or json."""
     renderer: structlog.types.Processor
     if style == "json":
         renderer = structlog.processors.JSONRenderer()

@@ -1,9 +1,9 @@
 """Every series the remediator exposes: name, type, labels, help text, once."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,20 +16,15 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-TIERS: Final = ("restart", "reboot", "redeploy")
+from remediator.model import TIERS, IgnoreReason
+
 RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "cancelled", "shadowed")
 DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire", "adopt")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
-GATES: Final = ("paused", "silenced", "sight", "fleet", "in_flight", "rate", "mode")
-IGNORED: Final = (
-    "no_auto_remediation",
-    "no_bot_label",
-    "unknown_bot",
-    "quarantined",
-    "already_handled",
-    "malformed",
-)
+GATES: Final = ("paused", "silenced", "monitoring", "fleet", "dependency", "in_flight", "rate", "mode")
+DEPENDENT: Final = ("deaf", "mute", "stuck")  # symptoms that what many bots need can have
+IGNORED: Final = get_args(IgnoreReason)
 REFRESH_OUTCOMES: Final = ("refreshed", "failed")
 SCALING_OUTCOMES: Final = ("begun", "shadowed", "proposed", "refused")
 LAUNCH_FAULTS: Final = ("throttled", "transient", "capacity", "denied", "refused", "gone")
@@ -81,6 +76,33 @@ FLEET_RATIO = Series(
 )
 FLEET_LIMIT = Series(
     "bot_remediation_fleet_unhealthy_ratio_limit", "gauge", "Share of ill bots above which nothing is done."
+)
+DEPENDENCY = Series(
+    "bot_remediation_dependency_active",
+    "gauge",
+    "1 while too many bots show the symptom at once, so that none is acted on for it.",
+    ("symptom",),
+)
+TURN_LIMIT = Series(
+    "bot_remediation_turn_age_limit_seconds", "gauge", "Age from which a turn that still runs is stuck."
+)
+PENDING_UPDATES = Series(
+    "bot_remediator_pending_updates",
+    "gauge",
+    "Updates that wait for the bot at the channel, as the remediator last asked there.",
+    ("bot", "channel"),
+)
+QUEUE_STALLED = Series(
+    "bot_remediator_pending_updates_stalled",
+    "gauge",
+    "1 while updates waited at three looks, and never fewer than the time before.",
+    ("bot", "channel"),
+)
+TOKEN_REFUSED = Series(
+    "bot_remediator_channel_token_refused",
+    "gauge",
+    "1 while the channel refuses the bot's token.",
+    ("bot", "channel"),
 )
 QUARANTINED = Series(
     "bot_quarantined", "gauge", "1 from an escalation until a person recovers or redeploys the bot.", ("bot",)
@@ -230,8 +252,7 @@ COST_SERIES: Final = (
     INSTANCE_VCPUS,
     INSTANCE_MEMORY,
 )
-"""As the cost service last saw them in the store."""
-SCALING_SERIES: Final = (SCALING_BOTS, SCALING_CAPACITY, SCALING_TARGET)
+"""As the cost worker last made them."""
 
 SERIES: Final = (
     RUNS,
@@ -244,6 +265,11 @@ SERIES: Final = (
     STORM,
     FLEET_RATIO,
     FLEET_LIMIT,
+    DEPENDENCY,
+    TURN_LIMIT,
+    PENDING_UPDATES,
+    QUEUE_STALLED,
+    TOKEN_REFUSED,
     QUARANTINED,
     ALERTS,
     ALERTS_IGNORED,
@@ -265,7 +291,9 @@ SERIES: Final = (
     LAUNCH_ERRORS,
     ORPHANS,
     *COST_SERIES,
-    *SCALING_SERIES,
+    SCALING_BOTS,
+    SCALING_CAPACITY,
+    SCALING_TARGET,
 )
 
 
@@ -281,37 +309,24 @@ def _gauge(series: Series, registry: CollectorRegistry) -> Gauge:
     return Gauge(series.name, series.help, series.labels, registry=registry)
 
 
-def family(series: Series, samples: Iterable[tuple[str, ...]]) -> GaugeMetricFamily:
-    """A gauge that is 1 for each of the label tuples, made from state at the time of a scrape."""
-    made = GaugeMetricFamily(series.name, series.help, labels=series.labels)
-    for labels in samples:
-        made.add_metric(labels, 1)
-    return made
+@dataclass(frozen=True, slots=True)
+class StateCollector(Collector):
+    """The series of what is so at the moment of a scrape: each a gauge or counter with all of its samples."""
 
-
-class Shown(Collector):
-    """Series that are as they were last told, all at once: what is no longer told is gone from a scrape."""
-
-    def __init__(self, series: Sequence[Series], registry: CollectorRegistry) -> None:
-        self._series = series
-        self._samples: Mapping[Series, Samples] = {}
-        registry.register(self)
-
-    def show(self, samples: Mapping[Series, Samples]) -> None:
-        self._samples = samples
+    samples: Mapping[Series, Samples]
 
     def collect(self) -> Iterator[Metric]:
-        for one in self._series:
-            made = (CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily)(
-                one.name, one.help, labels=one.labels
-            )
-            for labels, value in self._samples.get(one, ()):
-                made.add_metric(labels, value)
-            yield made
+        """Yield a family for each series, also for one without samples."""
+        for series, samples in self.samples.items():
+            kind = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
+            family = kind(series.name, series.help, labels=series.labels)
+            for labels, value in samples:
+                family.add_metric(labels, value)
+            yield family
 
 
 class Metrics:
-    """Counters and gauges kept in memory. What is state (active, blocked, quarantined) is read at scrape."""
+    """Counters, gauges and histograms in memory. What the store has is read by a scrape: `StateCollector`."""
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
@@ -336,6 +351,8 @@ class Metrics:
         self.storm = _gauge(STORM, registry)
         self.fleet_ratio = _gauge(FLEET_RATIO, registry)
         self.fleet_limit = _gauge(FLEET_LIMIT, registry)
+        self.dependency = _gauge(DEPENDENCY, registry)
+        self.turn_limit = _gauge(TURN_LIMIT, registry)
         self.alerts = _counter(ALERTS, registry)
         self.ignored = _counter(ALERTS_IGNORED, registry)
         self.truncated = _counter(ALERTS_TRUNCATED, registry)
@@ -345,13 +362,14 @@ class Metrics:
         self.scalings = _counter(SCALINGS, registry)
         self.launch_errors = _counter(LAUNCH_ERRORS, registry)
         self.orphans = _gauge(ORPHANS, registry)
-        self.cost = Shown(COST_SERIES, registry)
-        self.scaling = Shown(SCALING_SERIES, registry)
+        self.scaling_bots = _gauge(SCALING_BOTS, registry)
+        self.scaling_capacity = _gauge(SCALING_CAPACITY, registry)
+        self.scaling_target = _gauge(SCALING_TARGET, registry)
         _gauge(BUILD_INFO, registry).labels(version, platform.python_version()).set(1)
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
-        """A counter that appears with its first event hides it from `increase()`."""
+        """Make every counter's series: one that appears with its first event hides it from `increase()`."""
         for kind in DEPLOYMENT_KINDS:
             self.deployment_duration.labels(kind)
         deployments = [(kind, DEPLOY_OUTCOMES) for kind in ("deploy", "redeploy")]
@@ -365,6 +383,8 @@ class Metrics:
                 self.attempts.labels(tier, outcome)
         for gate in GATES:
             self.blocked.labels(gate)
+        for symptom in DEPENDENT:
+            self.dependency.labels(symptom)
         for reason in IGNORED:
             self.ignored.labels(reason)
         for status in ("firing", "resolved"):

@@ -1,13 +1,25 @@
-"""What the store gives out: one frozen value a row."""
+"""The rows of the store as frozen values, and the few plain values that several packages share."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, Final, Literal
 
 from exporter.targets import Target
 
 Tier = Literal["restart", "reboot", "redeploy"]
+Symptom = Literal["down", "deaf", "mute", "stuck"]
+# What an alert says of a bot. down: it does not answer; deaf: a channel of it is down, or what people wrote
+# waits; mute: its turns fail; stuck: a turn does not end.
 RunKind = Literal["recover", "deploy", "redeploy", "retire", "adopt"]
+RUN_PREFIXES: Final[Mapping[RunKind, str]] = {
+    "recover": "rec",
+    "deploy": "dep",
+    "redeploy": "red",
+    "retire": "ret",
+    "adopt": "ado",
+}
 StepState = Literal["intended", "acted", "done", "cured", "not_cured", "failed", "shadowed"]
 
 
@@ -37,8 +49,45 @@ class Bot:
     standby_until: float | None = None  # then it is terminated
     allocation_id: str = ""  # of its Elastic IP, if it has one
 
+    @classmethod
+    def registered(
+        cls,
+        name: str,
+        config: Mapping[str, Any],
+        config_sha: str,
+        *,
+        overrides: Mapping[str, Any],
+        instance_id: str = "",
+        address: str = "",
+        version: int = 0,
+        at: float = 0,
+    ) -> "Bot":
+        """Return a bot of this configuration that is about to be deployed or adopted."""
+        return cls(
+            name=name,
+            template=config["template"],
+            environment=config["environment"],
+            state="deploying",
+            address=address,
+            health_path=config["probe"]["health_path"],
+            mesh_path=config["probe"]["mesh_path"],
+            instance_id=instance_id,
+            config=config,
+            config_sha=config_sha,
+            boot_id=None,
+            started_at=None,
+            zone="",
+            quarantined_at=None,
+            quarantine_reason=None,
+            attempts_from=0,
+            created_at=at,
+            updated_at=at,
+            overrides=overrides,
+            version=version,
+        )
+
     def target(self, address: str = "") -> Target:
-        """How to probe it, at its registered address or at another."""
+        """Return how to probe the bot, at its registered address or at another."""
         return Target(
             bot=self.name,
             address=address or self.address,
@@ -55,7 +104,7 @@ Origin = Literal["deploy", "change", "rollback", "redeploy", "adopt"]
 
 @dataclass(frozen=True, slots=True)
 class ConfigVersion:
-    """One configuration of a bot, for good. `diff`: {"path", "from", "to"} against the version before it."""
+    """A configuration of a bot, for good. `diff`: {"path", "from", "to"} against the version before it."""
 
     bot: str
     version: int  # 1, 2, … of the bot; no number is used twice
@@ -86,9 +135,28 @@ class Run:
     fence: int = 0
     cancel: str | None = None
 
+    @classmethod
+    def begin(
+        cls,
+        kind: RunKind,
+        *,
+        bot: str,
+        reason: str,
+        at: float,
+        trigger: Literal["alert", "manual"] = "manual",
+        method: str = "",
+        run_id: str = "",
+    ) -> "Run":
+        """Return a new run (at: Unix seconds), with an id of its own if none is given.
+
+        One that scaling begins is manual, too: no alert asked for it.
+        """
+        run_id = run_id or f"{RUN_PREFIXES[kind]}-{secrets.token_hex(8)}"
+        return cls(run_id, kind, bot, trigger, method, "running", reason, "", at, None)
+
     @property
     def path(self) -> str:
-        """Where the API shows it."""
+        """The path at which the API shows the run."""
         return f"/{'recover' if self.kind == 'recover' else 'deploy'}/{self.id}"
 
 
@@ -108,7 +176,7 @@ class Ended:
         "retired",
         "failed",
     ]
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +193,10 @@ class Step:
     finished_at: float | None
 
 
+Episode = tuple[str, float]
+"""The key of an alert, as Alertmanager has it: fingerprint, startsAt (Unix seconds)."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredAlert:
     fingerprint: str
@@ -139,6 +211,17 @@ class StoredAlert:
     times_seen: int
     run_id: str | None
     ignored: str
+
+    @property
+    def episode(self) -> Episode:
+        return self.fingerprint, self.starts_at
+
+    @property
+    def began(self) -> tuple[float, float]:
+        """Return what orders it among its fingerprint's episodes: when it began by our clock, which that of
+        Prometheus may be ahead of, and by Prometheus's (Unix seconds).
+        """
+        return min(self.starts_at, self.first_seen), self.starts_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +260,7 @@ class Hold:
     ends_at: float | None
 
     def covers(self, bot: Bot, now: float) -> bool:
+        """Return whether recovery of the bot is held back by it now (Unix seconds)."""
         if now < self.starts_at or (self.ends_at is not None and now >= self.ends_at):
             return False
         names = {"template": bot.template, "environment": bot.environment, "bot": bot.name}
@@ -202,3 +286,28 @@ class Notification:
     tries: int
     error: str
     sent_at: float | None
+
+
+Mode = Literal["auto", "approve", "shadow"]
+IgnoreReason = Literal["no_auto_remediation", "no_bot_label", "unknown_bot", "quarantined", "malformed"]
+
+
+class Effect(StrEnum):
+    """What a gate does to a tier."""
+
+    go = "go"
+    hold = "hold"  # ask again later
+    end = "end"  # nothing is left to do
+    escalate = "escalate"  # a person has to
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says of a tier that is about to begin."""
+
+    gate: str
+    effect: Effect
+    reason: str
+
+
+TIERS: Final[tuple[Tier, ...]] = ("restart", "reboot", "redeploy")

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from remediator.gates import Mode
-from remediator.ladder import TIERS
-from remediator.model import Tier
+from remediator.model import TIERS, Mode, Tier
 from templates import ENVIRONMENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Empty environment or tier: any."""
+    """The mode of a tier in an environment; empty ones are any."""
 
     environment: str
     tier: str
@@ -23,9 +21,12 @@ SCALE: Final = "scale"  # no tier, but has modes as they have
 
 
 def parse_rule(text: str) -> Rule:
-    """`redeploy=approve`, `staging:restart=auto`, `development:*=shadow`. ValueError naming what is wrong."""
-    place, separator, mode = text.partition("=")
-    environment, colon, tier = place.rpartition(":")
+    """Read a rule such as `redeploy=approve`, `staging:restart=auto` or `development:*=shadow`.
+
+    Raise ValueError, which names what is wrong.
+    """
+    subject, separator, mode = text.partition("=")
+    environment, colon, tier = subject.rpartition(":")
     if not separator or mode not in get_args(Mode):
         raise ValueError(f"{text!r} must end in =auto, =approve or =shadow")
     if tier not in (*TIERS, SCALE, "*"):
@@ -35,22 +36,24 @@ def parse_rule(text: str) -> Rule:
     return Rule(environment.strip("*"), tier.strip("*"), mode)  # type: ignore[arg-type]  # checked above
 
 
-def mode_of_scaling(rules: Sequence[Rule], environment: str) -> Mode:
-    """Shadow, until a rule says otherwise that names `scale`: what `*` allows was not meant for it."""
-    found, rank = "shadow", -1
+def mode_for_scaling(rules: Sequence[Rule], environment: str) -> Mode:
+    """Return shadow, unless a rule names `scale`: what `*` allows was not meant for it."""
+    mode: Mode = "shadow"
+    rank = -1
     for rule in rules:
-        fits = rule.tier == SCALE and rule.environment in ("", environment)
-        if fits and bool(rule.environment) >= rank:
-            found, rank = rule.mode, bool(rule.environment)
-    return found  # type: ignore[return-value]  # a Mode in either case
+        applies = rule.tier == SCALE and rule.environment in ("", environment)
+        if applies and bool(rule.environment) >= rank:
+            mode, rank = rule.mode, bool(rule.environment)
+    return mode
 
 
 def mode_for(rules: Sequence[Rule], environment: str, tier: Tier) -> Mode:
-    """The rule that says most of environment and tier, the later of two that say as much; else auto."""
-    found, rank = "auto", -1
+    """Return the mode of the most specific rule, of the later of two that are as specific; else auto."""
+    mode: Mode = "auto"
+    rank = -1
     for rule in rules:
-        fits = rule.environment in ("", environment) and rule.tier in ("", tier)
-        says = 2 * bool(rule.environment) + bool(rule.tier)
-        if fits and says >= rank:
-            found, rank = rule.mode, says
-    return found  # type: ignore[return-value]  # a Mode in either case
+        applies = rule.environment in ("", environment) and rule.tier in ("", tier)
+        specificity = 2 * bool(rule.environment) + bool(rule.tier)
+        if applies and specificity >= rank:
+            mode, rank = rule.mode, specificity
+    return mode

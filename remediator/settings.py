@@ -5,29 +5,24 @@ import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import templates
-from remediator import cloudinit
+from exporter.durations import format_duration, parse_duration
 from remediator.modes import Rule, parse_rule
-from remediator.places import MEMORY_GIB
+from templates.instance_types import INSTANCE_TYPES, unknown_type
 
 PREFIX: Final = "BOT_REMEDIATOR_"
+SSH_USER: Final = "bot-restart"  # that our cloud-init makes
 _PUBLIC_KEY: Final = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\n]*)?"
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def seconds(value: object) -> float:
-    """A Prometheus duration (`30s`, `1h30m`, `250ms`) in seconds; a number is in seconds already."""
-    if isinstance(value, int | float):
-        return float(value)
-    text = str(value)
-    parts = re.findall(r"(\d+)(ms|[smhdw])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"must be a duration such as 30s, 5m or 250ms, not {text!r}")
-    return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
+    """Return the seconds of a duration as Prometheus writes them; a number is in seconds already."""
+    return float(value) if isinstance(value, int | float) else parse_duration(str(value))
 
 
 def _listen(value: object) -> object:
@@ -39,23 +34,48 @@ def _listen(value: object) -> object:
     return host.strip("[]"), int(port)
 
 
-def _words(value: object) -> object:
+def _public_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if value and not is_url:
+        raise ValueError(f"must be a URL such as https://bots.example.org, not {value!r}")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if value and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{2,62}(/[A-Za-z0-9_.-]+)*", value):
+        raise ValueError(f"must be BUCKET or BUCKET/PREFIX such as bot-files-example/types, not {value!r}")
+    return value
+
+
+def _host_names(values: list[str]) -> list[str]:
+    for value in values:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
+            raise ValueError(f"must be host names such as bots.example.org, without ports, not {value!r}")
+    return [value.lower() for value in values]
+
+
+def _split(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
 def _rules(value: object) -> object:
-    words = _words(value)
-    return [parse_rule(str(word)) for word in words] if isinstance(words, list) else value
+    rules = _split(value)
+    return [parse_rule(str(rule)) for rule in rules] if isinstance(rules, list) else value
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]
-Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+StringList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+HostNames = Annotated[StringList, AfterValidator(_host_names)]
 Secret = SecretStr | None
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class SettingsError(ValueError):
-    """A setting is wrong. Names the environment variable."""
+    """A setting is wrong; the message names the environment variable."""
 
 
 class Settings(BaseSettings):
@@ -66,13 +86,24 @@ class Settings(BaseSettings):
     listen: Annotated[tuple[str, int], NoDecode, BeforeValidator(_listen)] = Field(
         ("127.0.0.1", 19000), description="host:port to serve on (port 0 picks a free one)"
     )
-    public_url: str = Field("", description="how people reach this service; used in messages")
-    token: Secret = Field(None, description="bearer token of the API; without one only loopback is served")
-    token_file: Path | None = Field(None, description="file that holds the token")
-    open_metrics: bool = Field(True, description="serve /metrics and /sd without the token")
-    database_url: str = Field(
-        "sqlite+aiosqlite:///remediator.db", description="where the state is kept", repr=False
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        "", description="how people reach this service; used in messages"
     )
+    allowed_hosts: HostNames = Field(
+        [], description="names of this service, besides its addresses, localhost and PUBLIC_URL's host"
+    )
+    token: Secret = Field(
+        None, description="bearer token of the API; without one it is made, and kept in STATE_DIR"
+    )
+    token_file: Path | None = Field(None, description="file that holds the token")
+    state_dir: Path | None = Field(
+        None, description="folder of the token that is made (default: the SQLite database's)"
+    )
+    open_metrics: bool | Literal["loopback"] = Field(
+        "loopback",
+        description="serve /metrics and /sd without the token: true, false, or if LISTEN is loopback",
+    )
+    database_url: str = Field("sqlite:///remediator.db", description="where the state is kept", repr=False)
     templates_dir: Path = Field(templates.BUNDLED, description="folder of bot types (*.yaml)")
     log_level: LogLevel = Field("info", description="least severe event logged")
     log_format: Literal["logfmt", "json"] = Field("logfmt", description="how an event is written")
@@ -84,15 +115,23 @@ class Settings(BaseSettings):
     aws_poll: Duration = Field(3, description="how often instance states are read while a run waits for one")
     ami: str = Field(
         "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
-        description="image id, or the SSM public parameter that names it",
+        description="image id for x86_64, or the SSM public parameter that names it",
     )
-    security_group_ids: Words = Field([], description="security groups of a bot's instance")
-    subnet_ids: Words = Field(
+    ami_arm64: str = Field(
+        "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id",
+        description="the same for arm64 (Graviton: t4g, m7g, c7g …)",
+    )
+    security_group_ids: StringList = Field([], description="security groups of a bot's instance")
+    subnet_ids: StringList = Field(
         [], description="subnets of a bot's instance: the first that has room; none: the default VPC's"
     )
-    zones: Words = Field([], description="the same by zone, such as us-west-1a, where no subnet is named")
-    instance_types: Words = Field(
-        [], description="other types, where no zone has room for a bot's own; smaller ones are left out"
+    zones: StringList = Field(
+        [], description="the same by zone, such as us-west-1a, where no subnet is named"
+    )
+    instance_types: StringList = Field(
+        [],
+        description="other types, where no zone has room for a bot's own; smaller ones, and those of another"
+        " architecture, are left out",
     )
     launch_burst: int = Field(5, ge=1, description="launches at once; EC2's own limit is 5")
     launch_refill: Duration = Field(0.5, description="one more may begin after each such time")
@@ -102,12 +141,17 @@ class Settings(BaseSettings):
     snapshot_timeout: Duration = Field(3600, description="how long the final snapshot of a bot may take")
     orphan_interval: Duration = Field(300, description="how often it is looked for what nobody claims")
     orphan_grace: Duration = Field(3600, description="how long it must be an orphan before it may be reaped")
+    files_bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        "",
+        description="S3 bucket (BUCKET or BUCKET/PREFIX, in AWS_REGION) of the templates' files; without one"
+        " they go to SSM, up to 6 kB a template",
+    )
     key_name: str | None = Field(None, description="EC2 key pair, such as bot-factory; none: no SSH key")
     instance_profile: str | None = Field(
         None, description="profile by which a bot reads its own secrets, such as bot-{bot}"
     )
     restarter: Literal["ssm", "ssh"] = Field("ssm", description="how a bot's service is restarted")
-    ssh_user: str = Field(cloudinit.RESTART, description="user whose forced command is the restart")
+    ssh_user: str = Field(SSH_USER, description="user whose forced command is the restart")
     ssh_port: int = Field(22, ge=1, le=65535, description="port of a bot's SSH server")
     ssh_key_file: Path | None = Field(None, description="private key that may restart, and do nothing else")
     ssh_public_key: str | None = Field(None, description="its public half, which new instances accept")
@@ -139,6 +183,12 @@ class Settings(BaseSettings):
         3600, description="how long the instance before is kept, stopped, after a redeploy"
     )
     elastic_ip: bool = Field(False, description="give each bot an Elastic IP, which moves with it")
+    turn_limit: Duration = Field(1800, description="a turn that runs for longer is stuck")
+    queue_looks: bool = Field(
+        True, description="ask Telegram, with a bot's own token, how many updates wait for the bot"
+    )
+    queue_interval: Duration = Field(180, description="how often each bot's queue is looked at")
+    queue_concurrency: int = Field(5, ge=1, description="queues looked at at once")
     gate_interval: Duration = Field(15, description="how often a run that is held back asks again")
     stability_window: Duration = Field(30, description="how long a bot must stay healthy to be cured")
     storm_cooldown: Duration = Field(120, description="how long a fleet must be well before a storm is over")
@@ -174,7 +224,7 @@ class Settings(BaseSettings):
         False, description="read the AWS pricing API once a day (it needs pricing:GetProducts)"
     )
     pricing_endpoint_url: str | None = Field(None, description="another endpoint of the pricing API")
-    model_priced_as: Words = Field(
+    model_priced_as: StringList = Field(
         [], description="MODEL=MODEL: the name under which price lists have it, such as x/a-latest=x/a-4"
     )
     scaling_interval: Duration = Field(60, description="how often groups that scale are looked at")
@@ -185,7 +235,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_files(cls, data: Any) -> Any:
-        """`X_FILE` stands in for `X`, as Docker and systemd hand secrets over."""
+        """Read `X_FILE` in place of `X`, as Docker and systemd hand secrets over."""
         for name in ("token", "telegram_token"):
             path = data.get(f"{name}_file")
             if path and data.get(name):
@@ -195,30 +245,34 @@ class Settings(BaseSettings):
         return data
 
     @model_validator(mode="after")
-    def _safe(self) -> "Settings":
-        if self.token is None and not _is_loopback(self.listen[0]):
-            raise ValueError(
-                f"{PREFIX}LISTEN: {self.listen[0]} can be reached from outside and there is no token; "
-                f"set {PREFIX}TOKEN_FILE (or {PREFIX}TOKEN), or listen on 127.0.0.1"
-            )
+    def _check(self) -> "Settings":
         if self.token is not None and not self.token.get_secret_value().strip():
             raise ValueError(f"{PREFIX}TOKEN: is empty; unset it or give it a value")
         for name in self.instance_types:
-            if name not in MEMORY_GIB:
-                known = ", ".join(sorted(MEMORY_GIB))
-                raise ValueError(f"{PREFIX}INSTANCE_TYPES: {name} is not known; use some of {known}")
+            if name not in INSTANCE_TYPES:
+                raise ValueError(f"{PREFIX}INSTANCE_TYPES: {name} {unknown_type(name)}")
+        self._check_images()
         if self.subnet_ids and self.zones:
             raise ValueError(
                 f"{PREFIX}ZONES: SUBNET_IDS are set, and a subnet has its zone; unset one of them"
             )
         if wrong := [pair for pair in self.model_priced_as if "/" not in pair.partition("=")[2]]:
             raise ValueError(f"{PREFIX}MODEL_PRICED_AS: {wrong[0]!r} must be MODEL=MODEL, provider/name each")
-        self._can_restart()
+        self._check_restarter()
         if (self.telegram_token is None) != (self.telegram_chat_id is None):
             raise ValueError(f"{PREFIX}TELEGRAM_TOKEN and _CHAT_ID go together; set both or none")
         return self
 
-    def _can_restart(self) -> None:
+    def _check_images(self) -> None:
+        """Refuse an image whose name says that it is of the other architecture."""
+        for name, other, image, wrong in (
+            ("AMI", "AMI_ARM64", self.ami, "/arm64/"),
+            ("AMI_ARM64", "AMI", self.ami_arm64, "/amd64/"),
+        ):
+            if wrong in image:
+                raise ValueError(f"{PREFIX}{name}: is an image of {wrong.strip('/')}; name it in {other}")
+
+    def _check_restarter(self) -> None:
         if self.restarter == "ssm":
             return
         for name in ("ssh_key_file", "ssh_public_key", "ssh_known_hosts_file"):
@@ -231,8 +285,20 @@ class Settings(BaseSettings):
         if shutil.which("ssh") is None:
             raise ValueError(f"{PREFIX}RESTARTER: there is no ssh here; install openssh-client, or use ssm")
 
+    @property
+    def metrics_are_open(self) -> bool:
+        """True where /metrics and /sd are served without the token."""
+        if self.open_metrics == "loopback":
+            return _is_loopback(self.listen[0])
+        return self.open_metrics
+
+    def image_of(self, instance_type: str) -> str:
+        """Return the image of a type's architecture. A type that is not known is an x86_64 one."""
+        kind = INSTANCE_TYPES.get(instance_type)
+        return self.ami_arm64 if kind is not None and kind.architecture == "arm64" else self.ami
+
     def profile_of(self, bot: str) -> str | None:
-        """A profile of each bot's own keeps bots from each other's secrets: see iam/."""
+        """Return the bot's own profile, which keeps bots from each other's secrets: see iam/."""
         return self.instance_profile.replace("{bot}", bot) if self.instance_profile else None
 
 
@@ -251,7 +317,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_settings(**overrides: object) -> Settings:
-    """The environment, with overrides. Raises SettingsError naming each variable that is wrong."""
+    """Read the environment, with overrides. Raise SettingsError, which names each variable that is wrong."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
@@ -263,14 +329,14 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def describe() -> list[tuple[str, str, str]]:
-    """(variable, default, what it is) for each setting: the source of `--help` and of the README's table."""
+    """Return (variable, default, what it is) of each setting, for `--help` and the table in the docs."""
     return [
-        (PREFIX + name.upper(), _shown(field.default, field.metadata), field.description or "")
+        (PREFIX + name.upper(), _default_text(field.default, field.metadata), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
 
 
-def _shown(default: object, metadata: list[object]) -> str:
+def _default_text(default: object, metadata: list[object]) -> str:
     if default is None or default == []:
         return ""
     if default == templates.BUNDLED:
@@ -278,11 +344,5 @@ def _shown(default: object, metadata: list[object]) -> str:
     if isinstance(default, tuple):
         return ":".join(map(str, default))
     if any(getattr(item, "func", None) is seconds for item in metadata):
-        return _duration(float(str(default)))
+        return format_duration(float(str(default)))
     return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-def _duration(value: float) -> str:
-    if value < 1:
-        return f"{value * 1000:.0f}ms"
-    return f"{value / 60:.0f}m" if value % 60 == 0 else f"{value:g}s"

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.binaries import STACK, BinaryError, find, version
-from sandbox.cloud import Cloud, CloudError
-from sandbox.faults import CURES, KINDS, SLOW_SECONDS
+from exporter.result import FAILURE_KINDS
+from sandbox.cloud.client import Cloud, CloudError
+from sandbox.cloud.faults import CURES, KINDS, MUTE_REASON, SLOW_SECONDS
+from sandbox.process.binaries import STACK, BinaryError, find, version
 
 PORT = 5055  # where a cloud started by hand listens
 
@@ -52,16 +53,31 @@ def add_cloud(commands: Commands) -> None:
     command.add_argument(
         "--boot-seconds", type=float, default=0.3, help="how long an instance boots (default %(default)s)"
     )
+    command.add_argument(
+        "--openclaw",
+        nargs=2,
+        metavar=("TELEGRAM", "MODELS"),
+        help="bots are the real OpenClaw; the URLs of Telegram's and of Anthropic's API for them",
+    )
     command.set_defaults(run=cloud)
 
 
 def cloud(args: argparse.Namespace) -> None:
-    from sandbox.server import serve  # moto takes a second to import, which the other commands need not wait
+    from sandbox.cloud.server import (
+        serve,  # moto takes a second to import, which the other commands need not wait
+    )
 
     host, _, port = args.listen.rpartition(":")
     if not port.isdigit():
         raise CloudError(f"--listen: {args.listen!r} is not HOST:PORT")
-    serve(args.state, host, int(port), args.boot_seconds)
+    if args.openclaw is None:
+        serve(args.state, host, int(port), args.boot_seconds)
+        return
+    from sandbox.cloud.openclaw_machine import Outside
+    from sandbox.process.openclaw import install
+
+    outside = Outside(install(), *args.openclaw)
+    serve(args.state, host, int(port), args.boot_seconds, outside.machine)
 
 
 def add_client(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
@@ -100,11 +116,18 @@ def add_fault(commands: Commands) -> None:
         default=SLOW_SECONDS,
         help="how late a slow bot answers (default %(default)s)",
     )
+    command.add_argument(
+        "--reason",
+        choices=FAILURE_KINDS,
+        default=MUTE_REASON,
+        help="why a mute bot's calls of the model fail (default %(default)s)",
+    )
     command.set_defaults(run=fault)
 
 
 def fault(args: argparse.Namespace) -> None:
-    asyncio.run(Cloud(args.url).fault(args.bot, args.kind, cured_by=args.cured_by, seconds=args.seconds))
+    options = {"cured_by": args.cured_by, "seconds": args.seconds, "reason": args.reason}
+    asyncio.run(Cloud(args.url).fault(args.bot, args.kind, **options))
 
 
 def add_heal(commands: Commands) -> None:
@@ -146,7 +169,7 @@ def add_up(commands: Commands) -> None:
 
 
 def up(args: argparse.Namespace) -> int:
-    from sandbox.demo import up
+    from sandbox.demo.show import up
 
     return up(args.state)
 
@@ -154,6 +177,9 @@ def up(args: argparse.Namespace) -> int:
 def add_demo(commands: Commands) -> None:
     text = "deploy a fleet, let it fall ill in five ways, and watch it come back"
     command = commands.add_parser("demo", help=text, description=text)
+    command.add_argument(
+        "--real", action="store_true", help="two bots, both the real OpenClaw: one freezes, one goes deaf"
+    )
     command.add_argument("--check", action="store_true", help="no screen: a line an act, and an exit code")
     command.add_argument("--svg", type=Path, metavar="PATH", help="write the last screen as a picture")
     add_state(command)
@@ -161,9 +187,9 @@ def add_demo(commands: Commands) -> None:
 
 
 def demo(args: argparse.Namespace) -> int:
-    from sandbox.demo import demo
+    from sandbox.demo.show import demo
 
-    return demo(args.state, args.svg, check=args.check)
+    return demo(args.state, args.svg, check=args.check, real=args.real)
 
 
 def add_state(command: argparse.ArgumentParser) -> None:

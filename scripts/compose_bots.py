@@ -1,4 +1,4 @@
-"""What compose.yaml's profile `sandbox` runs once all is up: orders two bots of each type."""
+"""Deploy two bots of each type: the last service of compose.yaml's profile `sandbox`."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ PATIENCE = 120  # seconds for all of them
 
 
 def call(url: str, token: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    """Ask the remediator's API, by POST where there is a body; return its JSON, or raise HTTPError."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     with urlopen(Request(url, data, headers), timeout=30) as response:  # noqa: S310 - the scheme is ours
@@ -21,10 +22,10 @@ def call(url: str, token: str, body: dict[str, str] | None = None) -> dict[str, 
 
 
 def deploy(url: str, token: str, bot: str, kind: str) -> str | None:
-    """The deployment's id; None where the bot is there already."""
-    order = {"botName": bot, "botType": kind, "telegramToken": "sandbox", "environment": "development"}
+    """Deploy a bot; return the deployment's id, or None where the bot is there already."""
+    request = {"botName": bot, "botType": kind, "telegramToken": "sandbox", "environment": "development"}
     try:
-        return str(call(f"{url}/deploy", token, order)["deploymentId"])
+        return str(call(f"{url}/deploy", token, request)["deploymentId"])
     except HTTPError as error:
         if error.code == 409:
             return None
@@ -32,8 +33,9 @@ def deploy(url: str, token: str, bot: str, kind: str) -> str | None:
 
 
 def main(url: str, token: str) -> None:
-    asked = {f"{kind}-{n}": deploy(url, token, f"{kind}-{n}", kind) for kind in TYPES for n in (1, 2)}
-    running = {bot: deployment for bot, deployment in asked.items() if deployment}
+    """Deploy the bots and wait until all are deployed; exit with a message where that fails."""
+    deployments = {f"{kind}-{n}": deploy(url, token, f"{kind}-{n}", kind) for kind in TYPES for n in (1, 2)}
+    running = {bot: deployment for bot, deployment in deployments.items() if deployment}
     deadline = time.monotonic() + PATIENCE
     while running and time.monotonic() < deadline:
         for bot, deployment in list(running.items()):

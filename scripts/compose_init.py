@@ -1,4 +1,4 @@
-"""What compose.yaml's `init` runs first: the secrets and Alertmanager's configuration, into one volume.
+"""Write the secrets and Alertmanager's configuration into one volume: compose.yaml's `init`, before all else.
 
 Secrets are made once and kept. The configuration is alerts/alertmanager.yml with the Telegram settings of the
 remediator put in; without them the Telegram receivers are left out, so that nothing is sent anywhere.
@@ -15,12 +15,13 @@ import yaml
 
 
 def keep_or_write(path: Path, value: str) -> None:
+    """Write the value where there is none yet."""
     if not path.exists():
         write(path, value)
 
 
 def write(path: Path, value: str) -> None:
-    """Whole or not at all. Readable to the services' several users; only they mount the volume."""
+    """Write a file whole or not at all, readable to the users of all services: only they mount it."""
     new = path.with_suffix(".new")
     new.write_text(value)
     new.chmod(0o444)
@@ -28,7 +29,7 @@ def write(path: Path, value: str) -> None:
 
 
 def render(source: str, environment: Mapping[str, str]) -> str:
-    """alertmanager.yml with the Telegram token and chat in place, or without Telegram."""
+    """Return alertmanager.yml with the Telegram token and chat in place, or without Telegram."""
     token = environment.get("BOT_REMEDIATOR_TELEGRAM_TOKEN", "")
     chat = environment.get("BOT_REMEDIATOR_TELEGRAM_CHAT_ID", "")
     config: dict[str, Any] = yaml.safe_load(source)
@@ -41,6 +42,7 @@ def render(source: str, environment: Mapping[str, str]) -> str:
 
 
 def main(source: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    """Write all files; `source` is alerts/alertmanager.yml."""
     password = environment.get("GRAFANA_ADMIN_PASSWORD") or secrets.token_urlsafe(16)
     keep_or_write(folder / "remediator-token", secrets.token_urlsafe(32))
     keep_or_write(folder / "grafana-admin-password", password)

@@ -1,4 +1,4 @@
-"""What one bot may have otherwise than its template."""
+"""The fields in which one bot may differ from its template."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from templates.schema import BotTemplate, merged
 
 FIXED: Final = ("name", "description", "models", "scaling")  # what the type is, and no bot's configuration
-OVERRIDABLE: Final = tuple(name for name in BotTemplate.model_fields if name not in FIXED)
+OF_THE_TYPE: Final = (*FIXED, "files")
+OVERRIDABLE: Final = tuple(name for name in BotTemplate.model_fields if name not in OF_THE_TYPE)
 
 
 class OverrideError(ValueError):
@@ -20,11 +21,13 @@ class OverrideError(ValueError):
 
 
 def overridden(template: BotTemplate, overrides: Mapping[str, Any]) -> BotTemplate:
-    """The template with these fields changed. Mappings are merged, all else (lists too) is replaced."""
+    """Return the template with these fields changed; raises OverrideError.
+
+    Mappings are merged, all else (lists too) is replaced.
+    """
     for name in overrides:
         if name not in OVERRIDABLE:
-            fixed = name in FIXED
-            problem = "belongs to the template" if fixed else "is no field of a template"
+            problem = "belongs to the template" if name in OF_THE_TYPE else "is no field of a template"
             raise OverrideError(
                 f"overrides.{name[:64]}", problem, f"remove it; what may differ is {', '.join(OVERRIDABLE)}"
             )

@@ -1,4 +1,4 @@
-"""What a bot type is: the strict schema of the YAML files in this folder, and their loader."""
+"""Bot types: the strict schema of the YAML files in this folder, and their loader."""
 
 import re
 from collections.abc import Mapping
@@ -11,12 +11,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictInt,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from templates.facts import INSTANCE_MEMORY_GIB
+from templates.files import MANIFESTS, Files, FilesError, read_files
+from templates.instance_types import INSTANCE_TYPES, unknown_type
 
 BUNDLED: Final = Path(__file__).parent
 
@@ -46,15 +48,43 @@ def _matching(pattern: str, example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _absolute_or_none(path: str) -> str:
+    return path if path == "none" else _absolute(path)
+
+
 UrlPath = Annotated[str, AfterValidator(_absolute)]
+MeshPath = Annotated[str, AfterValidator(_absolute_or_none)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Duration = Annotated[str, _matching(r"[1-9]\d*(s|m|h)", "30m")]
 Gigabytes = Annotated[str, _matching(r"[1-9]\d*GB", "4GB")]
-Model = Annotated[
-    str, _matching(r"[a-z0-9-]{1,63}/[A-Za-z0-9._-]{1,100}", "anthropic/claude-sonnet-4-20250514")
-]
+Model = Annotated[str, _matching(r"[a-z0-9-]{1,63}/[A-Za-z0-9._-]{1,100}", "anthropic/claude-sonnet-5")]
 Capability = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "customer-support")]
 TypeName = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "tool-builder")]
+
+
+def _person(number: int) -> int:
+    if not 0 < number < TELEGRAM_IDS:
+        raise ValueError(
+            "must be a person's numeric Telegram id; a group's is negative, and belongs into groups"
+        )
+    return number
+
+
+def _group(number: int) -> int:
+    if not -TELEGRAM_IDS < number < 0:
+        raise ValueError("must be a group's numeric Telegram id, which is negative")
+    return number
+
+
+# OpenClaw takes names, too, and then ignores them: a name can change hands, a number cannot.
+TELEGRAM_IDS: Final = 1 << 52  # https://core.telegram.org/bots/api#user: at most 52 significant bits
+Person = Annotated[StrictInt, AfterValidator(_person)]
+Group = Annotated[StrictInt, AfterValidator(_group)]
+People = Annotated[list[Person], Field(max_length=16)]
+Groups = Annotated[list[Group], Field(max_length=16)]
+DmPolicy = Literal["pairing", "allowlist", "open", "disabled"]
+GroupPolicy = Literal["allowlist", "open", "disabled"]
+Fallbacks = Annotated[list[Model], Field(max_length=8)]
 
 
 class _Strict(BaseModel):
@@ -62,15 +92,15 @@ class _Strict(BaseModel):
 
 
 class ProbeTemplate(_Strict):
-    """Where a bot of this type answers."""
+    """The port and the paths at which a bot of this type answers; `mesh_path: none`, if it has no mesh."""
 
     port: Port = 18790
     health_path: UrlPath = "/health"
-    mesh_path: UrlPath = "/mesh"
+    mesh_path: MeshPath = "/mesh"
 
 
 class ScalingTemplate(_Strict):
-    """How many bots of this type there may be in an environment. Without it their number is people's."""
+    """The number of bots of this type in an environment. Without it their number is people's."""
 
     min: Annotated[int, Field(ge=1, le=100)]
     max: Annotated[int, Field(ge=1, le=100)]
@@ -82,6 +112,13 @@ class ScalingTemplate(_Strict):
         if value < info.data.get("min", value):
             raise ValueError(f"is less than min ({info.data['min']})")
         return value
+
+
+class FilesTemplate(_Strict):
+    """The files of a bot type: the hash of their archive, and of each by its path."""
+
+    sha256: str
+    names: dict[str, str]
 
 
 class BotTemplate(_Strict):
@@ -100,46 +137,54 @@ class BotTemplate(_Strict):
     probe: ProbeTemplate = ProbeTemplate()
     models: list[Model] = []  # that its bots may be advised to use; no bot is configured with it
     scaling: ScalingTemplate | None = None  # the same
+    fallbacks: Fallbacks = []  # models to be asked in turn where the first one fails
+    dm_policy: DmPolicy | None = None  # None: allowlist where there is an allow_from, else pairing
+    allow_from: People = []  # who may write to it
+    group_policy: GroupPolicy | None = None  # None: allowlist
+    groups: Groups = []  # in which it answers those who mention it
+    group_allow_from: People = []  # who may there; none: who may write to it
+    files: FilesTemplate | None = None  # of the folder beside the YAML, which does not say it
 
     @property
     def storage_gib(self) -> int:
+        """Return the size of its root volume in GiB."""
         return int(self.storage.removesuffix("GB"))
 
     @field_validator("instance_type")
     @classmethod
     def _is_known(cls, value: str) -> str:
-        if value not in INSTANCE_MEMORY_GIB:
-            raise ValueError(f"is not known; use one of {', '.join(INSTANCE_MEMORY_GIB)}")
+        if value not in INSTANCE_TYPES:
+            raise ValueError(unknown_type(value))
         return value
 
     @field_validator("memory")
     @classmethod
     def _fits(cls, value: str, info: ValidationInfo) -> str:
-        kind = info.data.get("instance_type")
-        real = INSTANCE_MEMORY_GIB.get(str(kind))
-        if real is not None and int(value.removesuffix("GB")) > real:
-            raise ValueError(f"is more than a {kind} has ({real}GB)")
+        kind = INSTANCE_TYPES.get(str(info.data.get("instance_type")))
+        if kind is not None and int(value.removesuffix("GB")) > max(1, kind.memory_gib):
+            raise ValueError(f"is more than a {kind.name} has ({kind.memory_gib:g}GB)")
         return value
 
 
 class TemplateFile(BaseModel):
     """A file: the type, and what differs in an environment."""
 
-    base: Mapping[str, Any]
+    base: dict[str, Any]
     overlays: Mapping[str, Mapping[str, Any]]
 
     def resolve(self, environment: str) -> BotTemplate:
+        """Return the type as it is in that environment; raises pydantic's ValidationError."""
         return BotTemplate.model_validate(merged(self.base, self.overlays.get(environment, {})))
 
 
 def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """`overlay` over `base`: mappings are merged, everything else (lists too) is replaced."""
-    out = dict(base)
+    """Return `overlay` over `base`: mappings are merged, everything else (lists too) is replaced."""
+    result = dict(base)
     for key, value in overlay.items():
-        below = out.get(key)
+        below = result.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        out[key] = merged(below, value) if both else value  # type: ignore[arg-type]  # narrowed by `both`
-    return out
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]  # narrowed by `both`
+    return result
 
 
 ENVIRONMENTS: Final[tuple[Environment, ...]] = ("production", "staging", "development")
@@ -148,23 +193,38 @@ ENVIRONMENTS: Final[tuple[Environment, ...]] = ("production", "staging", "develo
 class Templates:
     """Every bot type in a folder, checked in every environment at load."""
 
-    def __init__(self, files: Mapping[str, TemplateFile]) -> None:
+    def __init__(self, files: Mapping[str, TemplateFile], archives: Mapping[str, bytes] = {}) -> None:
         self._files = files
+        self.archives = archives  # of the types' files, each by its SHA-256
 
     @property
     def names(self) -> list[str]:
+        """Return the names of all types, sorted."""
         return sorted(self._files)
 
+    @property
+    def instance_types(self) -> list[str]:
+        """Return the instance types that they ask for in any environment, sorted."""
+        resolved = [self.get(name, environment) for name in self.names for environment in ENVIRONMENTS]
+        return sorted({template.instance_type for template in resolved})
+
     def get(self, name: str, environment: str) -> BotTemplate:
-        """The template as it is in that environment; KeyError where there is no such type."""
+        """Return the template as it is in that environment; KeyError where there is no such type."""
         return self._files[name].resolve(environment)
 
 
 def load(folder: Path = BUNDLED) -> Templates:
-    """Read every `*.yaml` of the folder. Raises TemplateError naming the file and the field."""
+    """Read every `*.yaml` of the folder, and the folders beside them.
+
+    Raises TemplateError naming the file and the field.
+    """
     files: dict[str, TemplateFile] = {}
+    archives: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.yaml")):
         file = _read(path)
+        if (own := _read_files(path)) is not None:
+            archives[own.sha256] = own.archive
+            file.base["files"] = {"sha256": own.sha256, "names": dict(own.names)}
         for environment in ENVIRONMENTS:
             try:
                 template = file.resolve(environment)
@@ -175,7 +235,18 @@ def load(folder: Path = BUNDLED) -> Templates:
         files[path.stem] = file
     if not files:
         raise TemplateError(str(folder), "", "holds no *.yaml template")
-    return Templates(files)
+    for path in sorted(path for kind in MANIFESTS for path in folder.glob(f"*/{kind}/")):
+        if path.parent.name not in files:
+            raise TemplateError(f"{path.parent.name}/", "", f"there is no {path.parent.name}.yaml beside it")
+    return Templates(files, archives)
+
+
+def _read_files(path: Path) -> Files | None:
+    """Return what stands in the folder that is named as the YAML."""
+    try:
+        return read_files(path.with_suffix(""))
+    except FilesError as error:
+        raise TemplateError(f"{path.stem}/{error.name}", "", error.problem) from None
 
 
 def _read(path: Path) -> TemplateFile:
@@ -188,12 +259,21 @@ def _read(path: Path) -> TemplateFile:
     overlays = data.pop("environments", None) or {}
     if not isinstance(overlays, dict) or not all(isinstance(value, dict) for value in overlays.values()):
         raise TemplateError(path.name, "environments", "must map an environment to the fields that differ")
+    _refuse_files(path, data, "")
     for unknown in sorted(map(str, set(overlays) - set(ENVIRONMENTS))):
         raise TemplateError(path.name, f"environments.{unknown}", f"is none of {', '.join(ENVIRONMENTS)}")
     for environment, overlay in overlays.items():
+        _refuse_files(path, overlay, f"environments.{environment}.")
         if "name" in overlay:
             raise TemplateError(path.name, f"environments.{environment}.name", "cannot differ; remove it")
     return TemplateFile(base=data, overlays=overlays)
+
+
+def _refuse_files(path: Path, fields: Mapping[str, Any], above: str) -> None:
+    if "files" in fields:
+        raise TemplateError(
+            path.name, f"{above}files", f"remove it; files go to the folder {path.stem}/ beside it"
+        )
 
 
 def _named(path: Path, error: ValidationError, environment: str) -> TemplateError:

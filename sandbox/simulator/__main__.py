@@ -27,7 +27,7 @@ def _results(seeds: Iterable[int], processes: int) -> Iterator[Result]:
         yield from pool.imap_unordered(check, seeds, chunksize=8)
 
 
-def _tell(result: Result) -> None:
+def _report(result: Result) -> None:
     print(f"seed {result.seed}, event {result.events}: {result.violation}")
     print(*(f"  {line}" for line in result.trace), sep="\n")
     print(f"  replay: python -m sandbox.simulator --seed {result.seed} --trace", flush=True)
@@ -42,26 +42,27 @@ def main() -> int:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count(), help="at work at once (default: one a core)"
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     began, events, violations = time.monotonic(), 0, 0
     scaled_out = scaled_in = 0
-    if asked.seed is not None:
+    if arguments.seed is not None:
         _quiet()
-        results: Iterable[Result] = [check(asked.seed, trace=asked.trace)]
+        results: Iterable[Result] = [check(arguments.seed, trace=arguments.trace)]
     else:
-        results = _results(range(asked.start, asked.start + asked.seeds), asked.processes or 1)
-    seeds = 0
+        seeds = range(arguments.start, arguments.start + arguments.seeds)
+        results = _results(seeds, arguments.processes or 1)
+    count = 0
     for result in results:
-        seeds += 1
+        count += 1
         events += result.events
         scaled_out += result.scaled_out
         scaled_in += result.scaled_in
         if result.violation:
             violations += 1
-            _tell(result)
+            _report(result)
     seconds = round(time.monotonic() - began, 1)
-    told = {"seeds": seeds, "events": events, "violations": violations, "seconds": seconds}
-    print(json.dumps({**told, "scaled_out": scaled_out, "scaled_in": scaled_in}))
+    summary = {"seeds": count, "events": events, "violations": violations, "seconds": seconds}
+    print(json.dumps({**summary, "scaled_out": scaled_out, "scaled_in": scaled_in}))
     return 1 if violations else 0
 
 

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-from sandbox.simulator.clock import EPOCH
+from sandbox.simulator.virtual_clock import EPOCH
 from sandbox.simulator.world import PORT, World
 
 EVALUATED_EVERY: Final = 10.0
 FIRES_AFTER: Final = 25.0
 GROUP_INTERVAL: Final = 20.0
 REPEAT: Final = 80.0
+ALERTS_OF_WORK: Final = {"deaf": "BotDeaf", "mute": "BotMute", "stuck": "BotStuck"}
 RESOLVE_TIMEOUT: Final = 200.0  # an alert of which nothing is heard for so long is taken for resolved
 
 Deliver = Callable[[dict[str, Any]], Awaitable[int]]
@@ -22,10 +23,12 @@ Deliver = Callable[[dict[str, Any]], Awaitable[int]]
 
 @dataclass
 class Episode:
+    """An alert from when it began to fire until it is resolved."""
+
     bot: str
     name: str
     started: float  # Unix seconds, by Prometheus's clock
-    heard: float
+    evaluated: float  # when Prometheus last found it so
     firing: bool = True
     acknowledged: bool = False
 
@@ -35,9 +38,12 @@ class Episode:
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"alertname": self.name, "bot": self.bot, "remediation": "auto"}
+        labels = {"alertname": self.name, "bot": self.bot, "remediation": "auto"}
+        said = [symptom for symptom, name in ALERTS_OF_WORK.items() if name == self.name]
+        return {**labels, "symptom": said[0]} if said else labels
 
     def member(self, status: str) -> dict[str, Any]:
+        """Return it as a member of a webhook's payload."""
         started = datetime.fromtimestamp(self.started, UTC).isoformat()
         return {
             "status": status,
@@ -51,16 +57,16 @@ class Episode:
 
 @dataclass
 class Alerting:
-    """`registry` gives the bots as the exporter knows them: name → address."""
+    """Prometheus and its Alertmanagers. `registry` gives the exporter's targets: bot → address."""
 
     world: World
     random: Random
     registry: Callable[[], dict[str, str]]
     deliver: Deliver
     skew: float
-    twice: bool
-    careless: float
-    watchers: int
+    two_alerts: bool
+    delivery_faults: float
+    alertmanagers: int
     down: bool = False
     silenced: set[str] = field(default_factory=set)
     refused: str = ""  # why the last payload was not taken
@@ -68,43 +74,54 @@ class Alerting:
     _ill_since: dict[str, float] = field(default_factory=dict)
 
     async def evaluate(self) -> None:
-        """Prometheus: what is ill for long enough fires, what is well is resolved."""
+        """Be Prometheus: let what is ill for long enough fire, and resolve what is well."""
         while True:
             await asyncio.sleep(EVALUATED_EVERY)
             now = self.world.time()
             if self.down:
                 continue
             for bot, address in self.registry().items():
-                if self.world.look(address).healthy:
-                    self._ill_since.pop(bot, None)
-                    for (of, _), episode in self.episodes.items():
-                        if of == bot:
-                            episode.firing = False
+                symptom = self.world.symptom(address)
+                self._resolve(bot, symptom)
+                if not symptom:
+                    continue
+                if symptom != "down":
+                    since = self._ill_since.setdefault(f"{bot} {symptom}", now)
+                    self._fire(bot, ALERTS_OF_WORK[symptom], now, since + FIRES_AFTER)
                     continue
                 since = self._ill_since.setdefault(bot, now)
                 self._fire(bot, "BotHealthScoreCritical", now, since + FIRES_AFTER)
-                if self.twice:
+                if self.two_alerts:
                     self._fire(bot, "BotDown", now, since + FIRES_AFTER + 20)
 
+    def _resolve(self, bot: str, symptom: str) -> None:
+        """End what the bot does not show any more. What one that is down tells is not known: it ends, too."""
+        for other in ("down", *ALERTS_OF_WORK):
+            if other != symptom:
+                self._ill_since.pop(bot if other == "down" else f"{bot} {other}", None)
+        for episode in self.episodes.values():
+            if episode.bot == bot and episode.labels.get("symptom", "down") != symptom:
+                episode.firing = False
+
     def _fire(self, bot: str, name: str, now: float, due: float) -> None:
-        known = self.episodes.get((bot, name))
-        if known is not None and known.firing:
-            known.heard = now
+        episode = self.episodes.get((bot, name))
+        if episode is not None and episode.firing:
+            episode.evaluated = now
         elif now >= due:
             self.episodes[bot, name] = Episode(bot, name, round(EPOCH + due + self.skew, 3), now)
 
     async def watch(self, offset: float) -> None:
-        """One Alertmanager: what is new at the next flush, what goes on every `REPEAT`."""
-        told: dict[tuple[str, str, float], tuple[str, float]] = {}
+        """Be an Alertmanager: send what is new at the next flush, and what goes on every `REPEAT`."""
+        notified: dict[tuple[str, str, float], tuple[str, float]] = {}  # status and when, by episode
         await asyncio.sleep(offset)
         while True:
             await asyncio.sleep(GROUP_INTERVAL)
             now = self.world.time()
             members: list[tuple[Episode, str]] = []
             for episode in self.episodes.values():
-                quiet = now - episode.heard > RESOLVE_TIMEOUT
-                status = "firing" if episode.firing and not quiet else "resolved"
-                before = told.get((episode.bot, episode.name, episode.started))
+                stale = now - episode.evaluated > RESOLVE_TIMEOUT
+                status = "firing" if episode.firing and not stale else "resolved"
+                before = notified.get((episode.bot, episode.name, episode.started))
                 if episode.bot in self.silenced or (before is None and status == "resolved"):
                     continue
                 again = before is not None and status == "firing" and now - before[1] >= REPEAT
@@ -112,16 +129,16 @@ class Alerting:
                     members.append((episode, status))
             if members and await self._send(members):
                 for episode, status in members:
-                    told[episode.bot, episode.name, episode.started] = status, now
+                    notified[episode.bot, episode.name, episode.started] = status, now
 
     async def _send(self, members: list[tuple[Episode, str]]) -> bool:
-        """Whether Alertmanager may think that it arrived."""
+        """Send a webhook. Return whether Alertmanager may think that it arrived."""
         self.random.shuffle(members)
         payload = {"version": "4", "alerts": [episode.member(status) for episode, status in members]}
         fate = self.random.random()
-        if fate < self.careless / 3:
+        if fate < self.delivery_faults / 3:
             return False  # lost; sent again at the next flush
-        if fate < self.careless * 2 / 3:  # a copy arrives late, and out of order
+        if fate < self.delivery_faults * 2 / 3:  # a copy arrives late, and out of order
             late = self.random.uniform(0, 90)
             asyncio.get_running_loop().call_later(late, lambda: asyncio.ensure_future(self.deliver(payload)))
         answer = await self.deliver(payload)
@@ -136,4 +153,5 @@ class Alerting:
 
 
 def address(host: str) -> str:
+    """Return the address of the bot on that host."""
     return f"{host}:{PORT}"

@@ -8,39 +8,42 @@ import contextvars
 import json
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final, Literal, cast
 
 import aiohttp
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.requests import Request
+from starlette.responses import Response
 
-from remediator.actions import Hands
-from remediator.api import Api
-from remediator.deploy import Deployment
-from remediator.engine import Runner
-from remediator.errors import RequestError
-from remediator.launch import Launcher
-from remediator.model import RunKind
-from remediator.notify import Notifier
-from remediator.observer import InstanceObserver
-from remediator.restarters import SsmRestarter
-from remediator.retire import Retirement
-from remediator.services import Services
-from sandbox.simulator.aws import SimulatedAws
-from sandbox.simulator.clock import EPOCH
-from sandbox.simulator.groups import SimulatedPrometheus
-from sandbox.simulator.memory import Hooks, MemoryStore
-from sandbox.simulator.surroundings import Surroundings
-from sandbox.simulator.tables import MemoryTransaction
-from sandbox.simulator.watched import (
+from exporter.probing.probe import Session
+from remediator.api.errors import STATUSES, RequestError
+from remediator.api.openapi import OPERATIONS
+from remediator.cost.worker import CostWorker
+from remediator.errors import Refused
+from remediator.notifications.notifier import Notifier
+from remediator.provisioning.files_keeper import FilesKeeper
+from remediator.recovery.gatekeeper import Gatekeeper
+from remediator.recovery.queue_watch import QueueWatch
+from remediator.runtime import Runtime, build_autoscaler, build_engine, build_storm_watch
+from remediator.store.errors import StoreError, StoreUnavailableError
+from sandbox.simulator.environment import Environment
+from sandbox.simulator.instrumented import (
+    SimulatedAlertmanager,
+    SimulatedMonitoring,
     SimulatedProber,
-    SimulatedSight,
-    WatchedEngine,
-    WatchedRecovery,
+    SimulatedTurns,
     WatchedScaler,
 )
+from sandbox.simulator.memory_store import Hooks, MemoryStore
+from sandbox.simulator.memory_transaction import MemoryTransaction
+from sandbox.simulator.scaling_groups import SimulatedPrometheus
+from sandbox.simulator.simulated_aws import SimulatedAws
+from sandbox.simulator.virtual_clock import EPOCH
 
+NO_SESSION: Final = cast(aiohttp.ClientSession, None)  # nothing here speaks HTTP
+NO_PROBES: Final = cast(Session, None)  # nor does a prober of the world
 FROZEN_AFTER: Final = 5.0  # seconds until PostgreSQL ends the transaction of a frozen client
+ENDPOINTS: Final = {operation.name: operation.endpoint for operation in OPERATIONS}
 HERE: contextvars.ContextVar["Replica | None"] = contextvars.ContextVar("replica", default=None)
 
 Where = Literal["before commit", "after commit", "before effect", "after effect"]
@@ -48,88 +51,107 @@ Where = Literal["before commit", "after commit", "before effect", "after effect"
 
 @dataclass
 class Replica(Hooks):
+    """A process of the service, from its start to its death."""
+
     name: str
-    around: Surroundings
+    shared: Environment
     skew: float
     dead: bool = False
-    last_words: tuple[Where, int] | None = None  # it dies there, at the n-th from now
-    last_move: Where | Literal[""] = ""  # it dies there, when it next makes a group larger or smaller
-    stall: float = 0  # seconds for which it is frozen on its way to the next effect
-    daze: tuple[str, float] = ("", 0)  # frozen when it has seen that of the groups that scale, for so long
+    dies_at: tuple[Where, int] | None = None  # it dies there, at the n-th from now
+    dies_at_move: Where | Literal[""] = ""  # it dies there, when it next makes a group larger or smaller
+    freeze_before_request: float = 0  # seconds, on its way to the next effect
+    freeze_after_read: tuple[str, float] = ("", 0)  # of what scaling reads, and for how many seconds
     tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _thawed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._thawed.set()
-        around = self.around
+        shared, settings = self.shared, self.shared.settings
         loop = asyncio.get_running_loop()
         self.store = MemoryStore(
-            around.database,
+            shared.database,
             replica=self.name,
-            lease_seconds=around.settings.lease,
+            lease_seconds=settings.lease,
             clock=lambda: EPOCH + loop.time() + self.skew,
             monotonic=loop.time,
             hooks=self,
         )
-        settings, nobody = around.settings, cast(aiohttp.ClientSession, None)
-        aws = SimulatedAws(around.region, self)
         prober = SimulatedProber(
-            nobody,
+            NO_PROBES,
             timeout=settings.probe_timeout,
             interval=settings.verify_interval,
             needed=settings.verify_probes,
-            sample=settings.fleet_sample,
         )
         prober.replica = self
-        launcher = Launcher(aws, InstanceObserver(aws, settings.aws_poll), prober, settings, around.metrics)
-        sight = SimulatedSight(None, None, nobody)
-        sight.replica = self
-        hands = Hands(aws, launcher, prober, SsmRestarter(aws))
-        recovery = WatchedRecovery(self.store, hands, sight, around.metrics, settings)
-        recovery.oracle = around.oracle
-        runners: dict[RunKind, Runner] = {
-            "recover": recovery.run,
-            "deploy": Deployment(self.store, launcher).run,
-            "retire": Retirement(self.store, launcher).run,
-        }
-        notifier = Notifier(self.store, around.metrics, nobody, None)
-        self.engine = WatchedEngine(self.store, runners, notifier, around.metrics, "")
-        self.engine.oracle = around.oracle
-        self.recovery = recovery
-        nothing = cast(Any, None)  # no call that is made here asks for costs or advice
-        prometheus = None
-        if around.scrapes is not None:
-            prometheus = SimulatedPrometheus("", nobody, around.scrapes, self, lambda: around.blind)
-        services = Services(
-            settings,
-            around.templates,
+        runtime = self._build(SimulatedAws(shared.region, self), prober)
+        self.engine, self.storm_watch = runtime.engine, runtime.storm_watch
+        self.app = SimpleNamespace(state=SimpleNamespace(runtime=runtime))
+        self.scaler = WatchedScaler(**vars(build_autoscaler(runtime)), oracle=shared.oracle)
+
+    def _build(self, aws: SimulatedAws, prober: SimulatedProber) -> Runtime:
+        """Build production's engine and gates over the world, watched by the oracle."""
+        shared, settings, metrics = self.shared, self.shared.settings, self.shared.metrics
+        alertmanager = SimulatedAlertmanager(None, NO_SESSION)
+        monitoring = SimulatedMonitoring.from_settings(settings, self.store, None)
+        alertmanager.replica = monitoring.replica = self
+        turns = SimulatedTurns("", NO_SESSION, self) if shared.works else None
+        storm_watch = build_storm_watch(settings, self.store, prober, metrics, turns)
+        queue_watch = QueueWatch(self.store, aws, NO_SESSION, settings)
+        gatekeeper = Gatekeeper(
             self.store,
-            aws,
             prober,
-            recovery,
-            self.engine,
-            around.metrics,
-            prometheus,
-            nothing,
-            nothing,
+            alertmanager,
+            monitoring,
+            storm_watch,
+            queue_watch,
+            metrics,
+            settings,
+            observer=shared.oracle,
         )
-        self.api = Api(services)
-        self.scaler = WatchedScaler(services, around.oracle)
+        notifier = Notifier(self.store, metrics, NO_SESSION, None)
+        files = FilesKeeper(aws, {})
+        engine = build_engine(settings, self.store, aws, files, prober, gatekeeper, notifier, metrics)
+        engine.observer = shared.oracle
+        prometheus = None
+        if shared.scrapes is not None:
+            prometheus = SimulatedPrometheus(
+                "", NO_SESSION, shared.scrapes, self, lambda: shared.monitoring_problem
+            )
+        return Runtime(
+            settings=settings,
+            templates=shared.templates,
+            metrics=metrics,
+            store=self.store,
+            aws=aws,
+            files=files,
+            session=NO_SESSION,
+            prometheus=prometheus,
+            alertmanager=alertmanager,
+            prober=prober,
+            monitoring=monitoring,
+            storm_watch=storm_watch,
+            queue_watch=queue_watch,
+            notifier=notifier,
+            engine=engine,
+            cost_worker=cast(CostWorker, None),  # no call that is made here asks for costs or advice
+        )
 
     # life and death
 
     async def live(self) -> None:
+        """Start, and run what production runs in the background."""
         while True:  # systemd starts it again where the store was away
             try:
                 await self.engine.start()
                 break
-            except SQLAlchemyError:
+            except StoreError:
                 await asyncio.sleep(2)
-        if self.around.scrapes is not None:
+        if self.shared.scrapes is not None:
             self.spawn(self.scaler.serve())
-        await self.recovery.watch_storm()
+        await self.storm_watch.serve()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task that dies with the replica, and so do those that it starts."""
         token = HERE.set(self)
         try:
             return asyncio.get_running_loop().create_task(work)
@@ -137,10 +159,11 @@ class Replica(Hooks):
             HERE.reset(token)
 
     def die(self) -> None:
+        """End all tasks at once, wherever they are."""
         if self.dead:
             return
         self.dead = True
-        self.around.oracle.note(f"{self.name} dies")
+        self.shared.oracle.note(f"{self.name} dies")
         self.thaw()
         for task in list(self.tasks):
             task.cancel()
@@ -150,32 +173,32 @@ class Replica(Hooks):
         return not self._thawed.is_set()
 
     def freeze(self) -> None:
-        self.around.oracle.note(f"{self.name} is frozen")
+        self.shared.oracle.note(f"{self.name} is frozen")
         self._thawed.clear()
 
     def thaw(self) -> None:
         self._thawed.set()
 
-    def _doom(self, where: Where) -> None:
-        if self.last_words is not None and self.last_words[0] == where:
-            left = self.last_words[1] - 1
-            self.last_words = where, left
-            if left <= 0:
-                self.last_words = None
-                self.around.oracle.note(f"{self.name} is struck {where}")
+    def _die_if_due(self, where: Where) -> None:
+        if self.dies_at is not None and self.dies_at[0] == where:
+            remaining = self.dies_at[1] - 1
+            self.dies_at = where, remaining
+            if remaining <= 0:
+                self.dies_at = None
+                self.shared.oracle.note(f"{self.name} is struck {where}")
                 self.die()
         if self.dead:
             raise asyncio.CancelledError
 
-    def _doom_move(self, where: Where, tx: MemoryTransaction) -> None:
-        if self.last_move == where and any(entry.event == "scale.begun" for entry in tx.said):
-            self.last_move, self.last_words = "", (where, 1)
-        self._doom(where)
+    def _die_if_move(self, where: Where, tx: MemoryTransaction) -> None:
+        if self.dies_at_move == where and any(entry.event == "scale.begun" for entry in tx.entries):
+            self.dies_at_move, self.dies_at = "", (where, 1)
+        self._die_if_due(where)
 
     async def reach(self) -> None:
         if self.dead:
             raise asyncio.CancelledError
-        draw = self.around.random.random()
+        draw = self.shared.random.random()
         if draw < 0.25:  # now and then is enough to let others in between, and four times as fast
             await asyncio.sleep(draw * 0.04)
         while self.frozen:
@@ -186,40 +209,37 @@ class Replica(Hooks):
     # the store's hooks
 
     async def before_commit(self, tx: MemoryTransaction) -> None:
-        await asyncio.sleep(self.around.random.random() * 0.01)
+        await asyncio.sleep(self.shared.random.random() * 0.01)
         if self.frozen:
             try:
                 async with asyncio.timeout(FROZEN_AFTER):
                     await self._thawed.wait()
             except TimeoutError:
-                raise _broken("terminating connection due to idle-in-transaction timeout") from None
-        self._doom_move("before commit", tx)
-        if self.around.store_broken and self.around.random.random() < self.around.store_broken:
-            if self.around.random.random() < 0.5:
-                raise _broken("the database is away")
-            self._memory_keeps(tx)
-            raise _broken("the answer to the commit was lost")
-
-    def _memory_keeps(self, tx: MemoryTransaction) -> None:
-        database = self.around.database
-        database.tables = tx.tables
-        database.trail.extend(tx.said)
-        self.around.oracle.committed(tx)
+                raise StoreUnavailableError(
+                    "terminating connection due to idle-in-transaction timeout"
+                ) from None
+        self._die_if_move("before commit", tx)
+        if self.shared.store_broken and self.shared.random.random() < self.shared.store_broken:
+            if self.shared.random.random() < 0.5:
+                raise StoreUnavailableError("the database is away")
+            self.shared.database.commit(tx)
+            self.shared.oracle.committed(tx)
+            raise StoreUnavailableError("the answer to the commit was lost")
 
     def committed(self, tx: MemoryTransaction) -> None:
-        self.around.oracle.committed(tx)
-        self._doom_move("after commit", tx)
+        self.shared.oracle.committed(tx)
+        self._die_if_move("after commit", tx)
 
     # AWS's hooks
 
-    def approach(self) -> None:
-        self._pause(self.stall)
-        self.stall = 0
+    def before_request(self) -> None:
+        self._pause(self.freeze_before_request)
+        self.freeze_before_request = 0
 
-    def saw(self, what: str) -> None:
-        if self.daze[0] == what:
-            self._pause(self.daze[1])
-            self.daze = "", 0
+    def after_read(self, subject: str) -> None:
+        if self.freeze_after_read[0] == subject:
+            self._pause(self.freeze_after_read[1])
+            self.freeze_after_read = "", 0
 
     def _pause(self, seconds: float) -> None:
         if seconds:
@@ -227,20 +247,20 @@ class Replica(Hooks):
             asyncio.get_running_loop().call_later(seconds, self.thaw)
 
     def before_effect(self, operation: str) -> None:
-        self._doom("before effect")
+        self._die_if_due("before effect")
 
     def effect(self, operation: str, run_id: str, machine: str) -> None:
-        self.around.oracle.effect(self.name, operation, run_id, machine)
+        self.shared.oracle.effect(self.name, operation, run_id, machine)
 
     def after_effect(self, operation: str) -> None:
-        self._doom("after effect")
+        self._die_if_due("after effect")
 
     # calls from outside
 
     async def call(
-        self, handler: str, body: Any = None, params: Mapping[str, str] = {}, patience: float = 10
+        self, operation: str, body: Any = None, params: Mapping[str, str] = {}, patience: float = 10
     ) -> int:
-        """The status of the answer; 0 where there was none."""
+        """Return the status of the API's answer; 0 where there was none."""
         if self.dead:
             return 0
         data = json.dumps(body if body is not None else {}).encode()
@@ -250,6 +270,7 @@ class Replica(Hooks):
 
         scope = {
             "type": "http",
+            "app": self.app,
             "method": "POST",
             "path": "/",
             "headers": [],
@@ -257,24 +278,26 @@ class Replica(Hooks):
             "path_params": params,
             "client": ("10.9.9.9", 1),
         }
-        task = self.spawn(getattr(self.api, handler)(Request(scope, receive)))
+
+        async def answer() -> Response:
+            return await ENDPOINTS[operation](Request(scope, receive))
+
+        task = self.spawn(answer())
         done, _ = await asyncio.wait({task}, timeout=patience)
         if not done or task.cancelled():
             task.cancel()
             return 0
         error = task.exception()
+        if isinstance(error, Refused):
+            return STATUSES[error.kind]
         if isinstance(error, RequestError):
             return error.status
-        if isinstance(error, SQLAlchemyError):
+        if isinstance(error, StoreError):
             return 503
         if error is not None:
-            self.around.oracle.violated(f"{handler} broke: {error!r}")
+            self.shared.oracle.violated(f"{operation} broke: {error!r}")
             return 500
         return int(task.result().status_code)
-
-
-def _broken(why: str) -> OperationalError:
-    return OperationalError("", {}, Exception(why))
 
 
 def remember_tasks(
@@ -282,7 +305,7 @@ def remember_tasks(
     work: Any,
     context: contextvars.Context | None = None,
 ) -> asyncio.Task[Any]:
-    """A task factory: whatever a replica starts dies with it."""
+    """Make a task, as the loop's task factory: what a replica starts dies with it."""
     task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
     replica = HERE.get()
     if replica is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import binaries
+from sandbox.process import binaries
 
 Tool = Callable[..., str]
 Rule = dict[str, Any]
@@ -21,7 +21,7 @@ def alerts() -> Path:
 
 @pytest.fixture(scope="session")
 def rules(alerts: Path) -> list[Rule]:
-    """Every rule, recording and alerting."""
+    """Return every rule, recording and alerting."""
     return [
         rule
         for path in sorted(alerts.glob("rules-*.yml"))

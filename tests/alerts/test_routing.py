@@ -1,10 +1,12 @@
 """Who hears of what: the real amtool, and a real Alertmanager for what amtool cannot tell."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from sandbox import binaries
-from sandbox.processes import Process, answers, free_port
+from sandbox.process import binaries
+from sandbox.process.processes import Process, answers, free_port
 
 BOT = {"bot": "forge-1", "environment": "production", "template": "tool-builder"}
 MILDER = ("BotFailurePredicted", "BotLatencyHigh", "BotFlapping", "BotHealthAnomalous")
@@ -33,6 +35,12 @@ def test_amtool_accepts_the_configuration(amtool: Any, alerts: Path) -> None:
             "remediator,people",
         ),
         ({"alertname": "BotDown", "severity": "critical", "remediation": "auto"} | BOT, "remediator,people"),
+        (
+            {"alertname": "BotDeaf", "severity": "critical", "remediation": "auto", "symptom": "deaf"} | BOT,
+            "remediator,people",
+        ),
+        ({"alertname": "BotModelGone", "severity": "critical", "symptom": "mute"} | BOT, "pager"),
+        ({"alertname": "BotDependencyDown", "severity": "critical", "symptom": "mute"}, "pager"),
         ({"alertname": "BotHealthScoreLow", "severity": "warning"} | BOT, "people"),
         ({"alertname": "BotProbeStale", "severity": "warning"} | BOT, "people"),
         ({"alertname": "BotRemediationFailed", "severity": "warning", "tier": "reboot"}, "people"),
@@ -53,11 +61,11 @@ def test_amtool_accepts_the_configuration(amtool: Any, alerts: Path) -> None:
 )
 def test_an_alert_reaches(amtool: Any, alerts: Path, labels: Labels, receivers: str) -> None:
     config = alerts / "alertmanager.yml"
-    said = amtool(
+    printed = amtool(
         "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receivers}",
         *(f"{name}={value}" for name, value in labels.items()),
     )  # fmt: skip
-    assert said.split()[0] == receivers
+    assert printed.split()[0] == receivers
 
 
 def test_every_alert_is_routed_by_the_labels_it_really_has(
@@ -66,16 +74,16 @@ def test_every_alert_is_routed_by_the_labels_it_really_has(
     """Whatever is critical reaches the remediator or the pager, and nothing else reaches the remediator."""
     for rule in alerting:
         labels = {"alertname": rule["alert"], **rule["labels"]}
-        said = amtool(
+        printed = amtool(
             "config", "routes", "test", f"--config.file={alerts / 'alertmanager.yml'}",
             *(f"{name}={value}" for name, value in labels.items()),
         ).split()[0]  # fmt: skip
         if labels.get("remediation") == "auto":
-            assert said == "remediator,people"
+            assert printed == "remediator,people"
         elif rule["alert"] == "Watchdog":
-            assert said == "watchdog"
+            assert printed == "watchdog"
         else:
-            assert said == ("pager" if labels["severity"] == "critical" else "people")
+            assert printed == ("pager" if labels["severity"] == "critical" else "people")
 
 
 def test_timing_is_chosen_for_recovery(alerts: Path) -> None:
@@ -119,7 +127,7 @@ class Catcher:
         return web.json_response({"ok": True, "result": {"message_id": 1, "date": 0, "chat": {"id": -1}}})
 
     def alerts(self) -> set[tuple[str, str]]:
-        """(bot, alertname) of all that the webhook was sent, but the Watchdog."""
+        """Return (bot, alertname) of all that the webhook was sent, but the Watchdog."""
         return {
             (alert["labels"].get("bot", ""), alert["labels"]["alertname"])
             for payload in self.webhooks
@@ -148,7 +156,7 @@ class Alertmanager:
             assert response.status == 200, await response.text()
 
     async def inhibited(self) -> set[tuple[str, str]]:
-        """(bot, alertname) of all alerts that something else silences."""
+        """Return (bot, alertname) of all alerts that others inhibit."""
         async with self.session.get(f"{self.url}/api/v2/alerts?silenced=true&inhibited=true") as response:
             return {
                 (alert["labels"].get("bot", ""), alert["labels"]["alertname"])
@@ -161,15 +169,15 @@ async def until(condition: Any, seconds: float = 20) -> None:
     """Poll a condition, plain or asynchronous, until it holds."""
     async with asyncio.timeout(seconds):
         while True:
-            held = condition()
-            if await held if asyncio.iscoroutine(held) else held:
+            holds = condition()
+            if await holds if asyncio.iscoroutine(holds) else holds:
                 return
             await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
 async def running(alerts: Path, folder: Path) -> AsyncIterator[Alertmanager]:
-    """The repository's configuration, with addresses and waits changed, and nothing else."""
+    """Run Alertmanager on the repository's configuration, with addresses and waits changed alone."""
     catcher = Catcher()
     app = web.Application()
     app.router.add_post("/alerts", catcher.webhook)
@@ -280,6 +288,38 @@ async def test_the_worse_alert_of_a_bot_speaks_for_the_milder_of_that_bot_only(
         await until(milder_inhibited)
 
 
+async def test_what_many_bots_need_speaks_for_each_of_them_and_a_refused_token_for_its_bot(
+    alerts: Path, tmp_path: Path
+) -> None:
+    """An outage, and a bot that is down, speak for what does not work as well."""
+    async with running(alerts, tmp_path) as alertmanager:
+        mute = ("BotMute", "BotModelGone", "BotKeyRefused")
+        await alertmanager.fire(
+            named("BotDependencyDown", severity="critical", symptom="mute"),
+            *(named(name, "a", severity="critical", symptom="mute") for name in mute),
+            named("BotDeaf", "a", severity="critical", symptom="deaf"),
+            named("BotTokenRefused", "b", severity="critical", symptom="deaf"),
+            named("BotQueueStalled", "b", severity="critical", symptom="deaf"),
+            named("BotDeaf", "b", severity="critical", symptom="deaf"),
+            critical("c", "BotDown"),
+            named("BotStuck", "c", severity="critical", symptom="stuck"),
+        )
+        expected = {
+            *(("a", name) for name in mute),
+            ("b", "BotQueueStalled"),
+            ("b", "BotDeaf"),
+            ("c", "BotStuck"),
+        }
+
+        async def inhibited() -> bool:
+            return await alertmanager.inhibited() == expected
+
+        await until(inhibited)
+        await alertmanager.fire(named("BotFleetOutage", severity="critical"))
+        expected |= {("a", "BotDeaf"), ("c", "BotDown")}
+        await until(inhibited)
+
+
 async def test_a_remediator_that_is_down_is_not_told_of_bot_by_bot(alerts: Path, tmp_path: Path) -> None:
     async with running(alerts, tmp_path) as alertmanager:
         await alertmanager.fire(
@@ -316,3 +356,58 @@ async def test_a_bot_is_a_group_and_people_read_what_it_is(alerts: Path, tmp_pat
         assert str(message["disable_notification"]).lower() == "true"
         assert "a &lt;b&gt; &amp; c</b>" in message["text"]
         assert '<a href="https://r.example/x#y">BotHealthScoreCritical</a>' in message["text"]
+
+
+class TagCheck(HTMLParser):
+    """Collects the text between the tags, and which tags are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        assert tag in {"a", "b"}
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 100])
+async def test_a_page_is_whole_and_bounded_whatever_it_tells_of(
+    alerts: Path, tmp_path: Path, count: int
+) -> None:
+    """Alertmanager cuts a text of more than 4,096 characters, and Telegram refuses a tag that is cut."""
+    letters = "w'&<\">é+`"
+    async with running(alerts, tmp_path) as alertmanager:
+        for number, letter in enumerate(letters):
+            alertname = f"BotRemediationEscalated{number}"  # each name is a page of its own
+            await alertmanager.fire(
+                *(named(alertname, f"bot-{n}", severity="critical") for n in range(count)),
+                summary=letter * 500,
+                description=letter * 1000,
+                runbook_url="https://r.example/" + "x" * 100,
+                dashboard_url="https://d.example/?" + "y" * 100,
+            )
+        messages = alertmanager.catcher.messages
+        await until(lambda: len({name_of(message) for message in messages}) == len(letters))
+        for message in messages:
+            text = message["text"]
+            assert len(text) <= 4000
+            check = TagCheck()
+            check.feed(text)
+            check.close()
+            assert check.open == []
+            assert text.count("<a href=") == (2 * count if count <= 3 else min(count, 10) + 1)
+            assert check.text.startswith(f"🔴 {count} alerts fire" if count > 3 else "🔴 ")
+
+
+def name_of(message: dict[str, Any]) -> str:
+    """Return the name of the alerts that a page tells of."""
+    match = re.search(r"BotRemediationEscalated\d", message["text"])
+    assert match is not None
+    return match.group()

@@ -8,6 +8,10 @@ import pytest
 import yaml
 from promql_parser import parse
 
+from remediator.alerts.webhook import FIRST_TIER_LABEL
+from remediator.model import TIERS
+from remediator.recovery.symptoms import SYMPTOM_LABEL
+
 Rule = dict[str, Any]
 
 HERE = Path(__file__).parent
@@ -33,8 +37,25 @@ REQUIRED = {
     "BotRemediationFailed",
     "BotRemediationEscalated",
     "BotRemediatorDown",
+    "BotDeaf",
+    "BotQueueStalled",
+    "BotTokenRefused",
+    "BotMute",
+    "BotModelGone",
+    "BotKeyRefused",
+    "BotStuck",
+    "BotDependencyDown",
     "Watchdog",
 }
+RECOVERING = {
+    "BotHealthScoreCritical": "down",
+    "BotDown": "down",
+    "BotDeaf": "deaf",
+    "BotQueueStalled": "deaf",
+    "BotMute": "mute",
+    "BotStuck": "stuck",
+}
+"""Alerts that the remediator acts on, and the symptom that it proves the cure by."""
 
 
 def test_promtool_accepts_configuration_and_rules(promtool: Any, alerts: Path) -> None:
@@ -86,9 +107,9 @@ def test_runbook_sections_say_what_it_means_what_is_done_and_what_to_do(alerts: 
     for section in sections:
         if re.match(r"(Bot\w+|Watchdog)\n", section):
             text = " ".join(section.split())
-            for said in ("**Means:**", "**The remediator**", "**You:**"):
-                said = said if said in text else said.lower()
-                assert said in text, f"{said} is missing from {section.splitlines()[0]}"
+            for heading in ("**Means:**", "**The remediator**", "**You:**"):
+                heading = heading if heading in text else heading.lower()
+                assert heading in text, f"{heading} is missing from {section.splitlines()[0]}"
 
 
 def test_links_of_the_runbook_lead_to_headings(alerts: Path) -> None:
@@ -109,9 +130,9 @@ def test_dashboard_urls_lead_to_a_generated_dashboard(alerting: list[Rule]) -> N
     uids = {yaml.safe_load(path.read_text())["uid"] for path in generated.glob("*.json")}
     for rule in alerting:
         url = rule["annotations"]["dashboard_url"]
-        found = re.fullmatch(r"http://127\.0\.0\.1:3000/d/([\w-]+)(\?var-bot=\{\{ \$labels\.bot \}\})?", url)
-        assert found is not None, url
-        assert found[1] in uids, url
+        match = re.fullmatch(r"http://127\.0\.0\.1:3000/d/([\w-]+)(\?var-bot=\{\{ \$labels\.bot \}\})?", url)
+        assert match is not None, url
+        assert match[1] in uids, url
 
 
 def test_only_alerts_of_a_bot_are_recovered_and_they_have_no_patience_of_their_own(
@@ -119,12 +140,19 @@ def test_only_alerts_of_a_bot_are_recovered_and_they_have_no_patience_of_their_o
 ) -> None:
     """A bot that is cured and ill again must be a new episode: nothing may hold the old alert open."""
     recovering = [rule for rule in alerting if rule["labels"].get("remediation") == "auto"]
-    assert {rule["alert"] for rule in recovering} == {"BotHealthScoreCritical", "BotDown"}
+    symptoms = {rule["alert"]: rule["labels"].get(SYMPTOM_LABEL, "down") for rule in recovering}
+    assert symptoms == RECOVERING
     for rule in recovering:
         assert rule["for"] == "0s"
         assert "keep_firing_for" not in rule
         assert "_over_time" not in rule["expr"]
-        assert "by (bot)" in rule["expr"]
+        assert re.search(r"by \(bot\b|bot:bot_\w+", rule["expr"])
+        assert rule["labels"].get(FIRST_TIER_LABEL, TIERS[0]) in TIERS
+
+
+def test_every_alert_that_recovers_is_known_to_who_asks_whether_it_was(alerting: list[Rule]) -> None:
+    (rule,) = (rule for rule in alerting if rule["alert"] == "BotRemediationUnacknowledged")
+    assert all(re.search(rf"\b{name}\b", rule["expr"]) for name in RECOVERING)
 
 
 def test_the_outage_is_known_at_once(alerting: list[Rule]) -> None:

@@ -40,7 +40,7 @@ THIRD_PARTY = {
 
 
 def published() -> dict[str, set[str]]:
-    """Names as they are scraped, each with its labels."""
+    """Return names as they are scraped, each with its labels."""
     families = [(f.name, f.type, f.labels) for f in exporter_metrics.ALL]
     families += [(s.name, s.kind, s.labels) for s in remediator_metrics.SERIES]
     names: dict[str, set[str]] = {}
@@ -63,39 +63,39 @@ def rules() -> Iterator[Mapping[str, Any]]:
 
 
 def labels_of(expression: str) -> set[str]:
-    """Every label an expression groups, joins or selects by."""
-    found: set[str] = set()
+    """Return every label an expression groups, joins or selects by."""
+    labels: set[str] = set()
 
     def visit(node: object) -> None:
         modifier = getattr(node, "modifier", None)
         if isinstance(node, AggregateExpr) and modifier is not None:
-            found.update(modifier.labels)
+            labels.update(modifier.labels)
         if isinstance(node, BinaryExpr) and modifier is not None:
-            found.update(modifier.matching.labels if modifier.matching else [])
-            found.update(modifier.group_labels or [])
+            labels.update(modifier.matching.labels if modifier.matching else [])
+            labels.update(modifier.group_labels or [])
         if isinstance(node, VectorSelector):
-            found.update(matcher.name for matcher in node.matchers.matchers)
+            labels.update(matcher.name for matcher in node.matchers.matchers)
 
     walk(parse(expression), visit)
-    return found
+    return labels
 
 
 def selected(expression: str) -> dict[str, set[str]]:
-    """The series an expression reads, each with the labels it selects them by."""
-    found: dict[str, set[str]] = {}
+    """Return the series an expression reads, each with the labels it selects them by."""
+    series: dict[str, set[str]] = {}
 
     def visit(node: object) -> None:
         selector = getattr(node, "vector_selector", node)
         if isinstance(selector, VectorSelector):
             labels = {matcher.name for matcher in selector.matchers.matchers}
-            found.setdefault(selector.name or "", set()).update(labels)
+            series.setdefault(selector.name or "", set()).update(labels)
 
     walk(parse(expression), visit)
-    return found
+    return series
 
 
 def recorded() -> dict[str, set[str]]:
-    """Recording rules, each with the labels its expression keeps and its own."""
+    """Return the recording rules, each with the labels its expression keeps and its own."""
     names: dict[str, set[str]] = {}
     for rule in rules():
         if "record" in rule:
@@ -110,7 +110,7 @@ KNOWN = published() | recorded() | THIRD_PARTY
 
 
 def substituted(expression: str) -> str:
-    """As Grafana would send it."""
+    """Return the expression as Grafana would send it."""
     return re.sub(
         r"\$(environment|template|bot)\b", ".*", re.sub(r"\$__(rate_interval|range)", "1m", expression)
     )

@@ -17,19 +17,18 @@ from random import Random
 
 sys.path[0] = str(Path(__file__).parents[2])  # this folder's names would hide packages
 
-from remediator.advice import advise  # noqa: E402
-from remediator.configuration import render  # noqa: E402
-from remediator.cost import (  # noqa: E402
-    Rate,
-    estimate,
-    parts_of,
-)
-from remediator.cost_report import Books, samples, view  # noqa: E402
-from remediator.model import Bot  # noqa: E402
-from remediator.prices import shipped  # noqa: E402
-from remediator.usage import POINTS_A_DAY, WINDOW_DAYS  # noqa: E402
-from templates import load  # noqa: E402
-from tests.benchmarks.usages import WORKLOADS, Recorded  # noqa: E402
+from remediator.api.cost.views import cost_view
+from remediator.configuration.rendering import render
+from remediator.cost.estimate import Rate, estimate, parts_of
+from remediator.cost.exposition import samples
+from remediator.cost.price_table import shipped
+from remediator.cost.rightsizing import advise
+from remediator.cost.snapshot import CostSnapshot
+from remediator.cost.utilization import POINTS_A_DAY, WINDOW_DAYS
+from remediator.model import Bot
+from templates import load
+from tests.benchmarks.common import parse_options
+from tests.benchmarks.usages import WORKLOADS, Recorded
 
 MOST_SECONDS = 10.0
 DAYS = 30
@@ -37,9 +36,10 @@ PRICES = shipped("us-west-1")
 
 
 def main() -> int:
+    """Advise a fleet; 1 where that takes too long or an advice is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bots", type=int, default=1000, help="of the fleet (default: %(default)s)")
-    count = parser.parse_args().bots
+    count = parse_options(parser, {"bots": 2 * len(WORKLOADS)}).bots
     templates = load()
     random = Random(1)
     kinds = list(islice(cycle(WORKLOADS), count))
@@ -64,14 +64,14 @@ def main() -> int:
         "sorting_seconds": round(sorting, 3),
         "ratio": round(advising / sorting, 2),
         "wrong": wrong,
-        **books(count),
+        **publish(count),
     }
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0 if advising <= MOST_SECONDS and not wrong else 1
 
 
 def floor(recorded: Recorded) -> float:
-    """Seconds for sorting the two weeks that count."""
+    """Return the seconds for sorting the two weeks that count."""
     last = WINDOW_DAYS * POINTS_A_DAY
     began = time.perf_counter()
     for values in (recorded.cpu_peak, recorded.cpu_mean, recorded.memory):
@@ -79,29 +79,29 @@ def floor(recorded: Recorded) -> float:
     return time.perf_counter() - began
 
 
-def books(count: int) -> dict[str, float]:
-    """Seconds for what people and Prometheus see of as many bots."""
+def publish(count: int) -> dict[str, float]:
+    """Measure the seconds for what people and Prometheus see of as many bots."""
     now = 1_795_000_000.0
     config, sha = render("x", "production", load().get("support", "production"))
-    bots = [bot(f"bot-{number}", dict(config), sha, now) for number in range(count)]
-    estimates = {one.name: estimate(parts_of(one.config), PRICES) for one in bots}
+    bots = [make_bot(f"bot-{number}", dict(config), sha, now) for number in range(count)]
+    estimates = {bot.name: estimate(parts_of(bot.config), PRICES) for bot in bots}
     rates = [
-        Rate(one.name, one.template, one.environment, component, now - 86400, None, usd)
-        for one in bots
-        for component, usd in estimates[one.name].usd_per_hour.items()
+        Rate(bot.name, bot.template, bot.environment, component, now - 86400, None, usd)
+        for bot in bots
+        for component, usd in estimates[bot.name].usd_per_hour.items()
     ]
-    kept = Books(now, PRICES, bots, estimates, rates, [], [], [], [])
+    snapshot = CostSnapshot(now, PRICES, bots, estimates, rates, [], [], [], [])
     began = time.perf_counter()
-    view(kept)
-    shown = time.perf_counter()
-    samples(kept)
+    cost_view(snapshot)
+    viewed = time.perf_counter()
+    samples(snapshot)
     return {
-        "cost_seconds": round(shown - began, 3),
-        "scrape_seconds": round(time.perf_counter() - shown, 3),
+        "cost_seconds": round(viewed - began, 3),
+        "scrape_seconds": round(time.perf_counter() - viewed, 3),
     }
 
 
-def bot(name: str, config: dict[str, object], sha: str, now: float) -> Bot:
+def make_bot(name: str, config: dict[str, object], sha: str, now: float) -> Bot:
     return Bot(
         name, "support", "production", "active", "127.0.0.1:1", "/health", "/mesh", "i-0", config, sha,
         None, None, "", None, None, 0, now, now,

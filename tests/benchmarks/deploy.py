@@ -19,28 +19,22 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[2])  # this folder's remediator.py would hide the package
 
-import aiohttp  # noqa: E402
+import aiohttp
 
-from sandbox.cloud import Cloud, run_cloud  # noqa: E402
-from sandbox.processes import Process, answers, free_port  # noqa: E402
-from tests.remediator.conftest import TOKEN, Api, credentials, environment, read_rows  # noqa: E402
+from sandbox.cloud.client import Cloud, run_cloud
+from sandbox.process.processes import Process, answers, free_port
+from tests.benchmarks.common import cpu_seconds, parse_options, say
+from tests.remediator.conftest import TOKEN, Api, credentials, environment, read_rows
 
 CALLS = ("PutParameter", "GetParameter", "RunInstances", "DescribeInstances", "CreateTags")
 """What a deployment asks of AWS."""
 
 
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def cpu_seconds(process: Process) -> float:
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+QUICK_OPTIONS = {"bots": 2, "singles": 1, "latency": 0.05}
 
 
 async def deploy(api: Api, bot: str) -> str:
-    """The run's id. How it goes is read from the database: asking the service would be work for it."""
+    """Begin a deployment; the run's id. Its end is read from the database: asking is work for the service."""
     answer = await api.begin_deploy(bot)
     assert answer.status == 202, answer
     run_id: str = answer.body["deploymentId"]
@@ -48,10 +42,10 @@ async def deploy(api: Api, bot: str) -> str:
 
 
 async def until_deployed(database: Path, runs: Sequence[str]) -> tuple[float, float]:
-    """When the first of them was asked for, and when the last was done."""
+    """Wait for all of them; returns when the first was begun and when the last was done, in Unix seconds."""
     while True:
-        found = read_rows(database, "select id, status, created_at, finished_at from runs")
-        mine = [row[1:] for row in found if row[0] in runs]
+        rows = read_rows(database, "select id, status, created_at, finished_at from runs")
+        mine = [row[1:] for row in rows if row[0] in runs]
         if len(mine) == len(runs) and all(finished for _, _, finished in mine):
             assert {status for status, _, _ in mine} == {"deployed"}, mine
             return min(begun for _, begun, _ in mine), max(finished for _, _, finished in mine)
@@ -59,6 +53,7 @@ async def until_deployed(database: Path, runs: Sequence[str]) -> tuple[float, fl
 
 
 async def slow_down(cloud: Cloud, seconds: float) -> None:
+    """Have each call of AWS take so many seconds more."""
     for call in CALLS:
         await cloud.break_api(call, "delay", seconds=seconds, times=10**9)
 
@@ -69,7 +64,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]
         settings = {
             "listen": address,
             "token": TOKEN,
-            "database_url": f"sqlite+aiosqlite:///{database}",
+            "database_url": f"sqlite:///{database}",
             "aws_endpoint_url": cloud.endpoint_url,
             "aws_poll": 1.0,
             "verify_interval": 0.5,
@@ -92,10 +87,10 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]
                 begun, done = await until_deployed(database, [await deploy(api, f"single-{number}")])
                 single.append(done - begun)
                 say(f"single deployment {number + 1}: {single[-1]:.2f} s")
-            used = cpu_seconds(process)
+            used = cpu_seconds(process.pid or 0)
             runs = await asyncio.gather(*(deploy(api, f"bot-{n}") for n in range(options.bots)))
             begun, done = await until_deployed(database, runs)
-            at_once, used = done - begun, cpu_seconds(process) - used
+            at_once, used = done - begun, cpu_seconds(process.pid or 0) - used
             launched = [effect.bot for effect in await cloud.effects() if effect.action == "run"]
             assert len(launched) == len(set(launched)) == options.bots + options.singles, "one instance each"
     say(f"{options.bots} at once: {at_once:.2f} s")
@@ -123,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--boot-seconds", type=float, default=0.3, help="seconds an instance takes to boot")
     parser.add_argument("--launch-burst", type=int, default=50, help="launches at once, of our own limit")
     parser.add_argument("--load", type=float, default=os.getloadavg()[0], help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    options = parse_options(parser, QUICK_OPTIONS, argv)
     with tempfile.TemporaryDirectory(prefix="bench-deploy-") as folder:
         result = asyncio.run(measure(options, Path(folder)))
     say(json.dumps(result))

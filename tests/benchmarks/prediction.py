@@ -27,36 +27,24 @@ import yaml
 
 sys.path[0] = str(Path(__file__).parents[2])  # this folder's exporter.py would hide the package
 
-from sandbox import binaries  # noqa: E402
-from tests.benchmarks.shapes import (  # noqa: E402
-    DAY,
-    DECLINES,
-    HEALTHY,
-    NO_TREND,
-    ONSET,
-    TIMEOUT,
-    Shape,
-    published,
-)
+from sandbox.process import binaries
+from tests.benchmarks.common import parse_options, say
+from tests.benchmarks.shapes import DAY, DECLINES, HEALTHY, NO_TREND, ONSET, TIMEOUT, Shape, published
 
 ALERTS = Path(__file__).parents[2] / "alerts"
 AT_ONCE = 50  # bots in one run of promtool
 MOST_FALSE_ALARMS, LEAST_CAUGHT = 1.0, 0.8  # in 1,000 days of healthy bots; of all declines
 EARLY = 10  # minutes a prediction must come before the failure
+QUICK_KINDS = ["quiet", "linear_3h"]
 WATCHED = {"BotFailurePredicted", "BotHealthScoreCritical", "BotDown"}
 PREDICTED = 'ALERTS{alertname="BotFailurePredicted",alertstate="firing",bot=~"BOTS"}'
 CRITICAL = 'ALERTS{alertname=~"BotHealthScoreCritical|BotDown",alertstate="firing",bot=~"BOTS"}'
-QUESTIONS = {
+QUERIES = {
     "alarms": f"count_over_time(({PREDICTED} unless on (bot) {PREDICTED} offset 1m)[{DAY}m:1m])",
     "predicted": f"min_over_time(timestamp({PREDICTED})[{DAY - ONSET}m:1m]) / 60",
     "critical": f"min by (bot) (min_over_time(timestamp({CRITICAL})[{DAY - ONSET}m:1m])) / 60",
 }
-ASKED_AT_ONCE = 3  # bots in a question: promtool's engine holds 10,000 samples
-
-
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+QUERIED_AT_ONCE = 3  # bots in a query: promtool's engine holds 10,000 samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,7 @@ class Bot:
 
 
 def notation(values: Sequence[float]) -> str:
-    """promtool's: `2x3` is 2 four times."""
+    """Write values in promtool's notation: `2x3` is 2 four times."""
     runs = ((value, sum(1 for _ in run)) for value, run in groupby(values))
     return " ".join(f"{value:g}x{count - 1}" for value, count in runs)
 
@@ -92,7 +80,7 @@ def series(bot: Bot) -> Iterator[Mapping[str, str]]:
 
 
 def groups() -> Iterator[dict[str, Any]]:
-    """The rules that are looked at here, in their groups: evaluation is what takes time."""
+    """Yield the groups with the rules that count here alone: evaluation is what takes time."""
     for name in ("bots", "trends"):
         for group in yaml.safe_load((ALERTS / f"rules-{name}.yml").read_text())["groups"]:
             rules = [rule for rule in group["rules"] if "record" in rule or rule["alert"] in WATCHED]
@@ -101,7 +89,7 @@ def groups() -> Iterator[dict[str, Any]]:
 
 
 def replay(bots: Sequence[Bot]) -> dict[str, dict[str, float]]:
-    """What Prometheus says of these days: by question, a number a bot."""
+    """Replay these days; returns by query a number a bot."""
     settings = {
         'bot_health_score_threshold{level="low"}': 50,
         'bot_health_score_threshold{level="critical"}': 20,
@@ -109,10 +97,11 @@ def replay(bots: Sequence[Bot]) -> dict[str, dict[str, float]]:
         "bot_probe_timeout_seconds": TIMEOUT,
     }
     names = [bot.name for bot in bots]
-    groups_of_names = ["|".join(names[at : at + ASKED_AT_ONCE]) for at in range(0, len(names), ASKED_AT_ONCE)]
-    questions = {
-        question: [expr.replace("BOTS", group) for group in groups_of_names]
-        for question, expr in QUESTIONS.items()
+    groups_of_names = [
+        "|".join(names[at : at + QUERIED_AT_ONCE]) for at in range(0, len(names), QUERIED_AT_ONCE)
+    ]
+    queries = {
+        query: [expr.replace("BOTS", group) for group in groups_of_names] for query, expr in QUERIES.items()
     }
     test = {
         "interval": "1m",
@@ -123,7 +112,7 @@ def replay(bots: Sequence[Bot]) -> dict[str, dict[str, float]]:
         # Nothing is expected, so that promtool tells what there is.
         "promql_expr_test": [
             {"expr": expr, "eval_time": f"{DAY - 1}m", "exp_samples": []}
-            for part in questions.values()
+            for part in queries.values()
             for expr in part
         ],
     }
@@ -135,18 +124,18 @@ def replay(bots: Sequence[Bot]) -> dict[str, dict[str, float]]:
         done = subprocess.run(
             [binaries.find("promtool"), "test", "rules", path], capture_output=True, text=True, check=False
         )
-    said = done.stdout + done.stderr
-    if "err:" in said or not ("SUCCESS" in said or "FAILED:" in said):
-        raise RuntimeError(said[:2000])
+    output = done.stdout + done.stderr
+    if "err:" in output or not ("SUCCESS" in output or "FAILED:" in output):
+        raise RuntimeError(output[:2000])
     return {
-        question: {bot: value for expr in part for bot, value in got(expr, said)}
-        for question, part in questions.items()
+        query: {bot: value for expr in part for bot, value in samples_of(expr, output)}
+        for query, part in queries.items()
     }
 
 
-def got(expr: str, said: str) -> Iterator[tuple[str, float]]:
-    """The samples promtool got for an expression and did not expect."""
-    rest = said.partition(f"expr: {json.dumps(expr)}")[2]
+def samples_of(expr: str, output: str) -> Iterator[tuple[str, float]]:
+    """Yield the samples that promtool got for an expression and did not expect, by bot."""
+    rest = output.partition(f"expr: {json.dumps(expr)}")[2]
     samples = rest.partition("got:")[2].partition("\n")[0].replace("\\", "") if rest else ""
     for bot, value in re.findall(r'bot="([^"]+)"[^{]*} ([\d.E+-]+)', samples):
         yield bot, float(value)
@@ -158,7 +147,7 @@ def main() -> int:
     parser.add_argument("--declines", type=int, default=20, help="days of each kind of decline")
     parser.add_argument("--kinds", nargs="*", help="these kinds only (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
-    options = parser.parse_args()
+    options = parse_options(parser, {"healthy": 1, "declines": 1, "kinds": QUICK_KINDS})
     kinds = [(HEALTHY, options.healthy), (NO_TREND, options.declines), (DECLINES, options.declines)]
     bots = [
         Bot(kind, shape, options.seed + number)
@@ -168,16 +157,16 @@ def main() -> int:
         for number in range(count)
     ]
     chunks = [bots[at : at + AT_ONCE] for at in range(0, len(bots), AT_ONCE)]
-    found: dict[str, dict[str, float]] = {question: {} for question in QUESTIONS}
+    answers: dict[str, dict[str, float]] = {query: {} for query in QUERIES}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in pool.map(replay, chunks):
-            for question, values in part.items():
-                found[question] |= values
-    return report(bots, found)
+            for query, values in part.items():
+                answers[query] |= values
+    return report(bots, answers)
 
 
-def report(bots: Sequence[Bot], found: Mapping[str, Mapping[str, float]]) -> int:
-    alarms, predicted, critical = found["alarms"], found["predicted"], found["critical"]
+def report(bots: Sequence[Bot], answers: Mapping[str, Mapping[str, float]]) -> int:
+    alarms, predicted, critical = answers["alarms"], answers["predicted"], answers["critical"]
     leads: list[float] = []
     caught = declined = 0
     say(f"{'kind':22} {'days':>5} {'alarms':>7} {'failed':>7} {'caught':>7} {'lead':>5}")

@@ -19,7 +19,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -38,14 +37,15 @@ from aiohttp import web
 
 sys.path[0] = str(Path(__file__).parents[2])  # this folder's remediator.py would hide the package
 
-from remediator.model import Bot  # noqa: E402
-from remediator.store import Store  # noqa: E402
-from sandbox.processes import Process, answers, free_port  # noqa: E402
-from sandbox.waiting import wait_until  # noqa: E402
-from tests.chaos.replicas import Replica, run_replica  # noqa: E402
-from tests.remediator.conftest import QUICK, firing, read_rows, webhook  # noqa: E402
+from remediator.model import Bot
+from remediator.store.store import Store
+from sandbox.process.processes import Process, answers, free_port
+from sandbox.process.waiting import wait_until
+from tests.benchmarks.common import cpu_seconds, memory_bytes, parse_options, say
+from tests.chaos.replicas import Replica, run_replica
+from tests.remediator.conftest import QUICK, firing, read_rows, webhook
 
-TICKS = os.sysconf("SC_CLK_TCK")
+QUICK_OPTIONS = {"recoveries": 4, "first_actions": 2, "payloads": 2, "seconds": 0.5, "floor_seconds": 0.5}
 ADDRESS = "127.{}.{}.{}"
 XML = (
     '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><reservationSet><item>'
@@ -64,11 +64,6 @@ EMPTY_ROUTE = textwrap.dedent("""
 """)
 
 
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
@@ -76,7 +71,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass
 class Command:
-    """A restart: when it was asked for, and when the bot was last asked whether it helped (Unix seconds)."""
+    """A restart: when it was sent, and when a probe last verified it (Unix seconds)."""
 
     host: str
     sent: float
@@ -90,7 +85,7 @@ class Fleet:
 
     port: int = 0
     ill: set[str] = field(default_factory=set)  # addresses
-    commands: list[Command] = field(default_factory=list)  # every restart that was asked for
+    commands: list[Command] = field(default_factory=list)  # every restart, in the order they were sent
 
     def bot(self, number: int) -> Bot:
         address = ADDRESS.format(1, number // 250, number % 250 + 1)
@@ -128,8 +123,8 @@ class Fleet:
     async def _aws(self, request: web.Request) -> web.Response:
         call = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         if not call:
-            asked = parse_qs(await request.text())
-            return web.Response(text=XML.format(asked["Filter.1.Value.1"][0]), content_type="text/xml")
+            query = parse_qs(await request.text())
+            return web.Response(text=XML.format(query["Filter.1.Value.1"][0]), content_type="text/xml")
         if call == "SendCommand":
             (instance,) = json.loads(await request.text())["InstanceIds"]
             host = instance.removeprefix("i-").replace("-", ".")
@@ -159,7 +154,7 @@ async def run_fleet() -> AsyncIterator[Fleet]:
 
 
 def fsyncs_per_s(folder: Path, seconds: float) -> float:
-    """Appending writes of 4 KiB, each followed by fsync."""
+    """Measure appending writes of 4 KiB, each followed by fsync, a second."""
     fd = os.open(folder / "floor", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     count, block, began = 0, os.urandom(4096), time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
@@ -171,7 +166,7 @@ def fsyncs_per_s(folder: Path, seconds: float) -> float:
 
 
 async def empty_route(folder: Path, seconds: float) -> tuple[float, float]:
-    """(p99 in ms, requests a second) of an empty Starlette route, one request after another."""
+    """Measure an empty Starlette route, one request after another: (p99 in ms, requests a second)."""
     url = f"http://127.0.0.1:{(port := free_port())}/"
     process = Process(
         [sys.executable, "-c", EMPTY_ROUTE, str(port)], log=folder / "empty.log", ready=answers(url)
@@ -204,7 +199,7 @@ class Payloads:
 
 
 async def acknowledge(service: Replica, payloads: Payloads, count: int) -> list[float]:
-    """Milliseconds from each request to its 2xx."""
+    """Post payloads one after another; returns the milliseconds from each request to its 2xx."""
     took = []
     for body in [payloads.next() for _ in range(count)]:
         began = time.perf_counter()
@@ -216,7 +211,7 @@ async def acknowledge(service: Replica, payloads: Payloads, count: int) -> list[
 
 
 async def sustained(service: Replica, payloads: Payloads, count: int) -> float:
-    """Alerts a second, of two senders at once, as a pair of Alertmanagers has them."""
+    """Measure alerts a second, of two senders at once, as a pair of Alertmanagers has them."""
     bodies = [payloads.next() for _ in range(count)]
     headers = {"Content-Type": "application/json"}
 
@@ -231,7 +226,7 @@ async def sustained(service: Replica, payloads: Payloads, count: int) -> float:
 
 
 async def first_action(service: Replica, fleet: Fleet, bots: Sequence[Bot]) -> list[float]:
-    """Seconds from the sending of an alert to the SendCommand, one bot after another."""
+    """Measure the seconds from the sending of an alert to the SendCommand, one bot after another."""
     took = []
     for bot in bots:
         host = bot.address.partition(":")[0]
@@ -239,14 +234,19 @@ async def first_action(service: Replica, fleet: Fleet, bots: Sequence[Bot]) -> l
         began = time.time()
         (run_id,) = await service.api.alert(firing(bot.name))
         await service.api.until_ended(f"/recover/{run_id}")
-        took.append(next(one.sent for one in fleet.commands if one.host == host) - began)
+        took.append(next(command.sent for command in fleet.commands if command.host == host) - began)
     return took
 
 
 async def drain(
-    service: Replica, fleet: Fleet, database: Path, bots: Sequence[Bot], cap: int, payloads: Payloads
+    service: Replica,
+    fleet: Fleet,
+    database: Path,
+    bots: Sequence[Bot],
+    payloads: Payloads,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """All of them ill, in one payload: until the last run has ended, and how payloads fare meanwhile.
+    """Let all of them be ill, in one payload: until the last run has ended, and how payloads fare meanwhile.
 
     That the cap is exact is counted from what AWS was asked, and from the journal.
     """
@@ -255,7 +255,7 @@ async def drain(
     began = time.perf_counter()
     ids = await service.api.alert(*(firing(bot.name) for bot in bots))
     taken = time.perf_counter() - began
-    busy = await acknowledge(service, payloads, 10)
+    busy = await acknowledge(service, payloads, min(10, options.payloads))
     marks = ",".join("?" * len(ids))
 
     async def ended() -> bool:
@@ -278,10 +278,10 @@ async def drain(
         "drain_s": round(seconds, 1),
         "drain_recovered": read_rows(database, recovered, ids)[0][0],
         "drain_restarts": len(effects),
-        "drain_restarted_twice": len(effects) - len({one.host for one in effects}),
+        "drain_restarted_twice": len(effects) - len({effect.host for effect in effects}),
         "drain_most_at_once": most_at_once(journaled),
-        "drain_most_at_once_by_aws": most_at_once([(one.sent, one.proved) for one in effects]),
-        "drain_cap": cap,
+        "drain_most_at_once_by_aws": most_at_once([(effect.sent, effect.proved) for effect in effects]),
+        "drain_cap": options.cap,
     }
 
 
@@ -293,14 +293,9 @@ def most_at_once(spans: Sequence[tuple[float, float]]) -> int:
     return most
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 def memory_mb(pid: int, key: str) -> float:
-    found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return round(int(found[1]) / 1024, 1) if found else 0
+    """Return a figure of /proc/PID/status in MiB."""
+    return round(memory_bytes(pid, key) / 2**20, 1)
 
 
 async def idle_cpu(pid: int, seconds: float) -> float:
@@ -319,10 +314,10 @@ async def register(database_url: str, bots: Sequence[Bot]) -> None:
 
 async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     database = folder / "remediator.db"
-    url = f"sqlite+aiosqlite:///{database}"
+    url = f"sqlite:///{database}"
     result: dict[str, Any] = {}
     async with run_fleet() as fleet:
-        bots = [fleet.bot(number) for number in range(options.recoveries + 10)]
+        bots = [fleet.bot(number) for number in range(options.recoveries + options.first_actions)]
         await register(url, bots)
         settings = {
             "aws_endpoint_url": f"http://127.0.0.1:{fleet.port}",
@@ -339,13 +334,13 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             result["idle_cpu"] = round(await idle_cpu(pid, options.seconds), 4)
             say(f"idle: {result['idle_cpu']:.2%} of a core, {result['rss_mb']} MB")
 
-            took = await first_action(service, fleet, bots[:10])
+            took = await first_action(service, fleet, bots[: options.first_actions])
             result["first_action_s"] = round(max(took), 3)
             result["first_action_median_s"] = round(statistics.median(took), 3)
             say(f"first action after {result['first_action_s']} s at worst")
 
-            result["fsyncs_per_s"] = round(fsyncs_per_s(folder, 3))
-            p99, rate = await empty_route(folder, 3)
+            result["fsyncs_per_s"] = round(fsyncs_per_s(folder, options.floor_seconds))
+            p99, rate = await empty_route(folder, options.floor_seconds)
             result["empty_route_p99_ms"], result["empty_route_per_s"] = round(p99, 2), round(rate)
             payloads = Payloads(1000)
             acks = await acknowledge(service, payloads, options.payloads)
@@ -354,7 +349,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             result["alerts_per_s"] = round(await sustained(service, payloads, options.payloads))
             say(f"1,000 alerts on disk in {result['ack_1000_median_ms']} ms, p99 {result['ack_1000_p99_ms']}")
 
-            result |= await drain(service, fleet, database, bots[10:], options.cap, payloads)
+            result |= await drain(service, fleet, database, bots[options.first_actions :], payloads, options)
             say(f"{options.recoveries} recoveries in {result['drain_s']} s")
             await asyncio.sleep(2)
             result["rss_after_mb"] = memory_mb(pid, "VmRSS")
@@ -369,10 +364,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--recoveries", type=int, default=500, help="queued at once")
+    parser.add_argument("--first-actions", type=int, default=10, help="single recoveries before that")
     parser.add_argument("--cap", type=int, default=20, help="of those in hand at once")
     parser.add_argument("--payloads", type=int, default=40, help="of 1,000 alerts")
     parser.add_argument("--seconds", type=float, default=20, help="of idleness that are measured")
-    options = parser.parse_args()
+    parser.add_argument("--floor-seconds", type=float, default=3, help="of each floor")
+    options = parse_options(parser, QUICK_OPTIONS)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
         say(json.dumps(asyncio.run(measure(options, Path(folder)))))

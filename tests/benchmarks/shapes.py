@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from exporter.answer import EndpointResult, ProbeResult, Reason
+from exporter.result import EndpointResult, ProbeResult, Reason
 from exporter.score import Thresholds, next_streak, score
 
 DAY: Final = 24 * 60
@@ -31,7 +31,7 @@ def quiet(random: Random) -> list[float]:
 
 
 def heavy_tailed(random: Random) -> list[float]:
-    """Half within 0.3 s, one in a hundred beyond two."""
+    """Model answers half of them within 0.3 s, one in a hundred beyond two."""
     return steady(random, 0.3, 0.8)
 
 
@@ -40,7 +40,7 @@ def slow_but_steady(random: Random) -> list[float]:
 
 
 def wandering(random: Random) -> list[float]:
-    """Noise with a memory of an hour: it looks like a trend, and is none."""
+    """Model noise with a memory of an hour: it looks like a trend, and is none."""
     level, seconds = 0.0, []
     for _ in range(DAY):
         level = 0.98 * level + random.gauss(0, 0.1)
@@ -49,14 +49,14 @@ def wandering(random: Random) -> list[float]:
 
 
 def daily(random: Random) -> list[float]:
-    """Six times as slow at the day's peak as at night."""
+    """Model a bot six times as slow at the day's peak as at night."""
     start = random.randrange(DAY)
     wave = [0.7 - 0.5 * math.cos(2 * math.pi * (start + minute) / DAY) for minute in range(DAY)]
     return [level * random.lognormvariate(0, 0.3) for level in wave]
 
 
 def bursts(random: Random) -> list[float]:
-    """Some minutes of heavy work, at 2 to 4 s, now and then."""
+    """Model some minutes of heavy work, at 2 to 4 s, now and then."""
     seconds = quiet(random)
     for _ in range(random.randrange(10, 30)):
         begin = random.randrange(DAY)
@@ -66,7 +66,7 @@ def bursts(random: Random) -> list[float]:
 
 
 def busy_hours(random: Random) -> list[float]:
-    """A few hours of work that comes and goes within minutes: 1.5 to 3 s in place of 0.2."""
+    """Model a few hours of work that comes and goes within minutes: 1.5 to 3 s in place of 0.2."""
     seconds = steady(random, 0.2, 0.3)
     for _ in range(3):
         begin, length = random.randrange(DAY), random.randrange(60, 240)
@@ -78,17 +78,17 @@ def busy_hours(random: Random) -> list[float]:
 
 
 def lost_probes(random: Random) -> list[float]:
-    """One probe in two hundred is lost."""
+    """Lose one probe in two hundred."""
     return [math.inf if random.random() < 0.005 else second for second in quiet(random)]
 
 
 def refused_probes(random: Random) -> list[float]:
-    """One probe in a hundred is refused."""
+    """Refuse one probe in a hundred."""
     return [REFUSED if random.random() < 0.01 else second for second in quiet(random)]
 
 
 def releases(random: Random) -> list[float]:
-    """Released a few times: a probe or two fails, and after it the bot is twice as slow, or as fast."""
+    """Model a few releases: a probe or two fails, and after it the bot is twice as slow, or as fast."""
     seconds, level, cuts = [], 0.3, {random.randrange(30, DAY) for _ in range(4)}
     for minute in range(DAY):
         if minute in cuts:
@@ -106,12 +106,12 @@ def flat_slow(random: Random) -> list[float]:
 
 
 def flat_failing(random: Random) -> list[float]:
-    """A third of all probes fails, all day."""
+    """Fail a third of all probes, all day."""
     return [REFUSED if random.random() < 0.33 else second for second in quiet(random)]
 
 
 def step_slow(random: Random) -> list[float]:
-    """From 0.1 s to 6 s from one minute to the next."""
+    """Model a step from 0.1 s to 6 s from one minute to the next."""
     at = random.randrange(200, DAY - 200)
     return [(0.1 if minute < at else 6) * random.lognormvariate(0, 0.2) for minute in range(DAY)]
 
@@ -122,12 +122,12 @@ def step_dead(random: Random) -> list[float]:
 
 
 def recovering(random: Random) -> list[float]:
-    """Slow, and better each hour."""
+    """Model a slow bot that is better each hour."""
     return [max(0.1, 8 - 8 * minute / (DAY / 2)) * random.lognormvariate(0, 0.2) for minute in range(DAY)]
 
 
 def outages(random: Random) -> list[float]:
-    """Dead for ten minutes, three times a day."""
+    """Model a bot that is dead for ten minutes, three times a day."""
     seconds = quiet(random)
     for _ in range(3):
         begin = random.randrange(DAY - 10)
@@ -141,7 +141,7 @@ ONSET: Final = 6 * 60
 
 
 def linear(hours: float) -> Shape:
-    """Latency rises steadily to the probe's timeout, and on."""
+    """Model a latency that rises steadily to the probe's timeout, and on."""
 
     def shape(random: Random) -> list[float]:
         base, spread = random.uniform(0.05, 0.5), random.uniform(0.1, 0.3)
@@ -155,7 +155,7 @@ def linear(hours: float) -> Shape:
 
 
 def doubling(minutes: float) -> Shape:
-    """Latency doubles again and again: a leak, a queue that grows."""
+    """Model a latency that doubles again and again: a leak, a queue that grows."""
 
     def shape(random: Random) -> list[float]:
         base, spread = random.uniform(0.1, 0.5), random.uniform(0.1, 0.3)
@@ -168,7 +168,7 @@ def doubling(minutes: float) -> Shape:
 
 
 def staircase(hours: float) -> Shape:
-    """Latency rises to the timeout by steps, a quarter of an hour to half an hour each."""
+    """Model a latency that rises to the timeout by steps, a quarter of an hour to half an hour each."""
 
     def shape(random: Random) -> list[float]:
         step = random.randrange(15, 31)
@@ -182,7 +182,7 @@ def staircase(hours: float) -> Shape:
 
 
 def failing_more(hours: float, how: float) -> Shape:
-    """Ever more probes fail, from none to all; `how` is REFUSED or infinity (no answer in time)."""
+    """Fail ever more probes, from none to all; `how` is REFUSED or infinity (no answer in time)."""
 
     def shape(random: Random) -> list[float]:
         return [
@@ -223,7 +223,7 @@ class Series:
 
 
 def published(answers: list[float]) -> Series:
-    """Scored by the exporter's own code. The mesh fails with /health."""
+    """Score answers by the exporter's own code. The mesh fails with /health."""
     series = Series([], [], [], [])
     streak = 0
     for minute, answer in enumerate(answers):

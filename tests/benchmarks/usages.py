@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from remediator.usage import POINTS_A_DAY, STEP, Usage, busiest_day, measured
+from remediator.cost.utilization import POINTS_A_DAY, STEP, Usage, busiest_day, measured
 
 HOUR: Final = 3600 // STEP
 CONTEXT: Final = 0.4
@@ -46,7 +46,7 @@ def _recorded(random: Random, cpu: list[float], memory: list[float]) -> Recorded
 
 
 def idle(random: Random, points: int) -> Recorded:
-    """An OpenClaw that nobody asks anything."""
+    """Model an OpenClaw that nobody asks anything."""
     return _recorded(random, [0.03] * points, [0.80] * points)
 
 
@@ -55,28 +55,30 @@ def steady(random: Random, points: int) -> Recorded:
 
 
 def bursty(random: Random, points: int) -> Recorded:
-    """Ten minutes of work each two hours."""
+    """Model ten minutes of work each two hours."""
     cpu = [1.4 if at % (2 * HOUR) < 2 else 0.05 for at in range(points)]
     return _recorded(random, cpu, [1.0] * points)
 
 
 def draining(random: Random, points: int) -> Recorded:
-    """More than half an hour of work each two hours: it fits, but a small instance's credits do not last."""
+    """Model half an hour of work and more each two hours: it fits, but a small instance's credits end."""
     cpu = [1.3 if at % (2 * HOUR) < 7 else 0.05 for at in range(points)]
     return _recorded(random, cpu, [1.0] * points)
 
 
 def growing(random: Random, points: int) -> Recorded:
-    """0.6 GiB more in the last two weeks, day by day, and no end of it in sight."""
+    """Model a growth of 0.6 GiB in the last two weeks, day by day, and no end of it in sight."""
     last = 14 * POINTS_A_DAY
     memory = [0.9 + 0.6 * max(0, at - points + last) / last for at in range(points)]
     return _recorded(random, [0.2] * points, memory)
 
 
 def weekly(random: Random, points: int) -> Recorded:
-    """Office hours, Monday to Friday."""
+    """Model office hours, Monday to Friday."""
     busy = [at // POINTS_A_DAY % 7 < 5 and 9 * HOUR <= at % POINTS_A_DAY < 17 * HOUR for at in range(points)]
-    return _recorded(random, [0.6 if one else 0.05 for one in busy], [1.1 if one else 0.9 for one in busy])
+    return _recorded(
+        random, [0.6 if at_work else 0.05 for at_work in busy], [1.1 if at_work else 0.9 for at_work in busy]
+    )
 
 
 def heavy(random: Random, points: int) -> Recorded:

@@ -18,13 +18,15 @@ import pytest
 import pytest_asyncio
 
 from botctl.__main__ import main
-from sandbox.cloud import Cloud, run_cloud
-from sandbox.processes import Process, answers, free_port
+from sandbox.cloud.client import Cloud, run_cloud
+from sandbox.process.processes import Process, answers, free_port
 from tests.remediator.conftest import QUICK, REPOSITORY, TOKEN, environment
 
 
 @dataclass(frozen=True)
 class Service:
+    """A remediator over a cloud of its own."""
+
     cloud: Cloud
     url: str
     token_file: Path
@@ -32,7 +34,7 @@ class Service:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """One for all these tests; each has bots of its own."""
+    """Run one service for all these tests; each has bots of its own."""
     folder = tmp_path_factory.mktemp("service")
     address = f"127.0.0.1:{free_port()}"
     async with run_cloud(folder / "cloud", boot_seconds=0.2) as cloud:
@@ -40,7 +42,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
             **QUICK,
             "listen": address,
             "token": TOKEN,
-            "database_url": f"sqlite+aiosqlite:///{folder}/remediator.db",
+            "database_url": f"sqlite:///{folder}/remediator.db",
             "aws_endpoint_url": cloud.endpoint_url,
             "modes": "production:restart=approve",
         }
@@ -59,7 +61,9 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 
 
 @dataclass(frozen=True)
-class Said:
+class Result:
+    """How botctl ended, and what it printed."""
+
     code: int
     out: str
     err: str
@@ -69,34 +73,39 @@ class Said:
 
 
 class Botctl(Protocol):
-    async def __call__(self, *words: str, stdin: str = "") -> Said: ...
+    async def __call__(self, *words: str, stdin: str = "") -> Result: ...
 
 
-def run(words: tuple[str, ...], stdin: str = "") -> Said:
-    """In this process, but for that as it is: its streams are bytes, and no terminal."""
+def run(words: tuple[str, ...], stdin: str = "") -> Result:
+    """Run botctl in this process, with streams of bytes and no terminal."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    given, sys.stdin = sys.stdin, io.StringIO(stdin)
+    before, sys.stdin = sys.stdin, io.StringIO(stdin)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(list(words))
     finally:
-        sys.stdin = given
-    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
-    return Said(code, *said)
+        sys.stdin = before
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return Result(code, *texts)
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch, service: Service) -> Mapping[str, str]:
-    """Where the service is, in the environment."""
-    where = {"BOTCTL_URL": service.url, "BOTCTL_TOKEN_FILE": str(service.token_file), "COLUMNS": "160"}
-    for name, value in where.items():
+    """Set the environment that names the service, and return it."""
+    variables = {
+        "BOTCTL_URL": service.url,
+        "BOTCTL_TOKEN_FILE": str(service.token_file),
+        "XDG_STATE_HOME": str(service.token_file.parent),  # where there is no token of another service
+        "COLUMNS": "160",
+    }
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return where
+    return variables
 
 
 @pytest.fixture
 def botctl(at: Mapping[str, str]) -> Botctl:
-    async def call(*words: str, stdin: str = "") -> Said:
+    async def call(*words: str, stdin: str = "") -> Result:
         return await asyncio.to_thread(run, words, stdin)
 
     return call
@@ -104,11 +113,11 @@ def botctl(at: Mapping[str, str]) -> Botctl:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def forge(service: Service) -> str:
-    """A bot that is there, for tests that only look at it."""
-    where = ("--url", service.url, "--token-file", str(service.token_file))
+    """Deploy a bot for tests that only read it, and return its name."""
+    options = ("--url", service.url, "--token-file", str(service.token_file))
     deploy = ("deploy", "forge", "--type", "support", "-e", "staging", "--telegram-token-file", "-")
-    said = await asyncio.to_thread(run, (*where, *deploy), "42:telegram\n")
-    assert said.code == 0, said
+    result = await asyncio.to_thread(run, (*options, *deploy), "42:telegram\n")
+    assert result.code == 0, result
     return "forge"
 
 
@@ -116,11 +125,11 @@ DEFAULT_SIGNALS = ("env", "--default-signal=INT,QUIT")  # what a shell starts in
 
 
 class Terminal:
-    """botctl at a pseudo-terminal of its own: what it shows, what is typed."""
+    """botctl at a pseudo-terminal of its own: what it prints, what is typed."""
 
     def __init__(self, at: Mapping[str, str], *words: str) -> None:
         self._master, slave = pty.openpty()
-        self.shown = b""
+        self.output = b""
         self._process = subprocess.Popen(
             [*DEFAULT_SIGNALS, "setsid", "--ctty", "--wait", sys.executable, "-m", "botctl", *words],
             env={**os.environ, **at, "TERM": "xterm-256color", "LINES": "40"},
@@ -131,17 +140,17 @@ class Terminal:
         os.close(slave)
 
     def until(self, text: bytes) -> None:
-        """Read until it shows that."""
-        while text not in self.shown and self._read():
+        """Read until it prints that."""
+        while text not in self.output and self._read():
             pass
-        assert text in self.shown, self.shown
+        assert text in self.output, self.output
 
     def _read(self, patience: float = 60) -> bool:
-        """Whether there may be more to come."""
+        """Read what it prints next; return whether there may be more."""
         if not select.select([self._master], [], [], patience)[0]:
             return False
         try:
-            self.shown += os.read(self._master, 4096)
+            self.output += os.read(self._master, 4096)
         except OSError:  # it has ended
             return False
         return True

@@ -14,16 +14,16 @@ import pytest
 
 from botctl.__main__ import botctl as group
 from botctl.errors import Exit
-from sandbox.waiting import wait_until
-from tests.botctl.conftest import Botctl, Said, Service, Terminal
+from sandbox.process.waiting import wait_until
+from tests.botctl.conftest import Botctl, Result, Service, Terminal
 from tests.remediator.conftest import REPOSITORY, TOKEN, firing, read_rows, webhook
 
 DEPLOY = ("--type", "support", "-e", "staging", "--telegram-token-file", "-")
 
 
 async def deployed(botctl: Botctl, name: str) -> str:
-    said = await botctl("deploy", name, *DEPLOY, stdin="42:telegram")
-    assert said.code == 0, said
+    result = await botctl("deploy", name, *DEPLOY, stdin="42:telegram")
+    assert result.code == 0, result
     return name
 
 
@@ -31,9 +31,9 @@ async def deployed(botctl: Botctl, name: str) -> str:
 
 
 async def test_deploy_follows_the_new_bot_to_its_end(botctl: Botctl) -> None:
-    said = await botctl("deploy", "smith", *DEPLOY, stdin="42:very-secret\n")
-    assert said.code == 0, said
-    lines = said.out.splitlines()
+    result = await botctl("deploy", "smith", *DEPLOY, stdin="42:very-secret\n")
+    assert result.code == 0, result
+    lines = result.out.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [
         "token",
         "image",
@@ -43,7 +43,7 @@ async def test_deploy_follows_the_new_bot_to_its_end(botctl: Botctl) -> None:
         "registered",
     ]
     assert lines[-1].startswith("smith deployed: i-")
-    assert "very-secret" not in said.out + said.err
+    assert "very-secret" not in result.out + result.err
 
 
 async def test_deploy_without_waiting_gives_the_id_that_watch_takes(botctl: Botctl) -> None:
@@ -60,7 +60,7 @@ async def test_deploy_without_waiting_gives_the_id_that_watch_takes(botctl: Botc
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "code", "why"),
+    ("words", "stdin", "code", "reason"),
     [
         (
             ("deploy", "x", "--type", "nonsense", "--telegram-token-file", "-"),
@@ -74,27 +74,35 @@ async def test_deploy_without_waiting_gives_the_id_that_watch_takes(botctl: Botc
         (("deploy", "x", "--type", "support", "--telegram-token-file", "/none"), "", 2, "cannot read /none"),
         (("deploy", "x", *DEPLOY, "--set", "storage"), "42:x", 2, "not FIELD=VALUE"),
         (("deploy", "x", *DEPLOY, "--set", "memory=lots"), "42:x", 1, "memory"),
+        (("deploy", "x", *DEPLOY, "--allow-from", "@jo"), "42:x", 2, "not a valid integer"),
+        (("deploy", "x", *DEPLOY, "--allow-from", "-5"), "42:x", 1, "allowFrom.0: must be a person's"),
+        (
+            ("deploy", "x", *DEPLOY, "--group", "-5", "--set", "groups=[-6]"),
+            "42:x",
+            1,
+            "groups is given twice",
+        ),
     ],
 )
 async def test_a_deploy_that_cannot_be_is_refused_by_name(
-    botctl: Botctl, words: tuple[str, ...], stdin: str, code: int, why: str
+    botctl: Botctl, words: tuple[str, ...], stdin: str, code: int, reason: str
 ) -> None:
-    said = await botctl(*words, stdin=stdin)
-    assert (said.code, said.out) == (code, "")
-    assert why in said.err
+    result = await botctl(*words, stdin=stdin)
+    assert (result.code, result.out) == (code, "")
+    assert reason in result.err
 
 
 async def test_recover_by_restart_and_its_timeout(botctl: Botctl, forge: str) -> None:
-    said = await botctl("recover", forge)
-    assert said.code == 0, said
-    assert "restart" in said.out
-    assert "forge recovered: restart cured it" in said.out
+    result = await botctl("recover", forge)
+    assert result.code == 0, result
+    assert "restart" in result.out
+    assert "forge recovered: restart cured it" in result.out
 
 
 async def test_a_wait_that_is_over_first_says_so_and_leaves_the_run_alone(botctl: Botctl) -> None:
-    said = await botctl("deploy", "slow", *DEPLOY, "--timeout", "0s", stdin="42:x")
-    assert said.code == Exit.waiting
-    assert "it goes on; botctl watch dep-" in said.err
+    result = await botctl("deploy", "slow", *DEPLOY, "--timeout", "0s", stdin="42:x")
+    assert result.code == Exit.waiting
+    assert "it goes on; botctl watch dep-" in result.err
     assert (await botctl("watch", "slow")).code in (Exit.done, Exit.unknown)
 
 
@@ -102,13 +110,13 @@ async def test_a_wait_that_is_over_first_says_so_and_leaves_the_run_alone(botctl
 
 
 async def test_status_shows_each_bot(botctl: Botctl, forge: str) -> None:
-    said = await botctl("status")
-    assert said.code == 0, said
-    (row,) = [line for line in said.out.splitlines() if f" {forge} " in line]
+    result = await botctl("status")
+    assert result.code == 0, result
+    (row,) = [line for line in result.out.splitlines() if f" {forge} " in line]
     assert row.split()[:4] == [forge, "support", "staging", "active"]
-    one = await botctl("status", forge)
-    assert "instance id" in one.out
-    assert "dep-" in one.out
+    detail = await botctl("status", forge)
+    assert "instance id" in detail.out
+    assert "dep-" in detail.out
     assert (await botctl("status", "nobody")).code == Exit.unknown
 
 
@@ -131,19 +139,19 @@ async def test_json_is_what_the_service_answered_byte_by_byte(
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
     async with aiohttp.ClientSession() as session, session.get(service.url + path, headers=headers) as answer:
         body = await answer.text()
-    for said in (await botctl(*words, "--json"), await botctl("--json", *words)):
-        assert (said.code, said.out, said.err) == (0, body + "\n", "")
+    for result in (await botctl(*words, "--json"), await botctl("--json", *words)):
+        assert (result.code, result.out, result.err) == (0, body + "\n", "")
 
 
 async def test_a_refusal_is_json_too_and_in_words_on_stderr(botctl: Botctl) -> None:
-    said = await botctl("explain", "nobody", "--json")
-    assert said.code == Exit.unknown
-    assert said.json()["error"]["field"] == "bot"
-    assert said.err.startswith("botctl: bot: there is no 'nobody'\n  → ")
+    result = await botctl("explain", "nobody", "--json")
+    assert result.code == Exit.unknown
+    assert result.json()["error"]["field"] == "bot"
+    assert result.err.startswith("botctl: bot: there is no 'nobody'\n  → ")
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("words", "text"),
     [
         (("explain", "forge"), "ended as deployed"),
         (("audit", "--bot", "forge"), "run.deployed"),
@@ -159,11 +167,41 @@ async def test_a_refusal_is_json_too_and_in_words_on_stderr(botctl: Botctl) -> N
     ],
 )
 async def test_what_is_looked_at_is_shown(
-    botctl: Botctl, forge: str, words: tuple[str, ...], shown: str
+    botctl: Botctl, forge: str, words: tuple[str, ...], text: str
 ) -> None:
-    said = await botctl(*words)
-    assert (said.code, said.err) == (0, "")
-    assert shown in said.out
+    result = await botctl(*words)
+    assert (result.code, result.err) == (0, "")
+    assert text in result.out
+
+
+# who may talk to a bot
+
+
+async def test_who_waits_is_listed_and_admitted(botctl: Botctl, service: Service) -> None:
+    words = ("--dm-policy", "pairing", "--allow-from", "7", "--group", "-1001234567890")
+    result = await botctl("deploy", "porter", *DEPLOY, *words, "--fallback", "openai/gpt-5", stdin="42:x")
+    assert result.code == 0, result
+    config = (await botctl("versions", "porter", "1", "--json")).json()["config"]
+    assert (config["dm_policy"], config["allow_from"], config["groups"]) == ("pairing", [7], [-1001234567890])
+    assert config["fallbacks"] == ["openai/gpt-5"]
+    assert "nobody waits: who writes to porter gets a code" in (await botctl("pairing", "list", "porter")).out
+    code = await service.cloud.ask_to_pair("porter", 123456789, "Jo")
+    listed = await botctl("pairing", "list", "porter")
+    (row,) = [line for line in listed.out.splitlines() if code in line]
+    assert row.split()[:3] == [code, "123456789", "Jo"]
+    approved = await botctl("pairing", "approve", "porter", code)
+    assert approved.code == 0, approved
+    assert "123456789 may talk to porter" in approved.out
+    assert "botctl config porter --set 'allow_from=[7,123456789]'" in approved.out
+    again = await botctl("pairing", "approve", "porter", code)
+    assert again.code == Exit.unknown
+    assert "nobody waits with this code" in again.err
+
+
+async def test_a_deploy_that_nobody_can_talk_to_says_so_and_how_to_mend_it(botctl: Botctl) -> None:
+    result = await botctl("deploy", "hermit", *DEPLOY, stdin="42:x")
+    assert result.code == 0, result
+    assert "botctl pairing approve hermit CODE" in result.err
 
 
 # changing
@@ -179,7 +217,7 @@ async def test_a_change_its_redeploy_and_the_way_back(botctl: Botctl) -> None:
     back = await botctl("rollback", bot, "--reason", "a mistake", "--yes")
     assert back.code == 0, back
     listed = (await botctl("versions", bot, "--json")).json()
-    assert [(one["origin"], one["live"]) for one in listed] == [
+    assert [(version["origin"], version["live"]) for version in listed] == [
         ("rollback", True),
         ("change", False),
         ("deploy", False),
@@ -189,21 +227,21 @@ async def test_a_change_its_redeploy_and_the_way_back(botctl: Botctl) -> None:
 
 async def test_a_rolling_update_and_its_end(botctl: Botctl) -> None:
     bot = await deployed(botctl, "roller")
-    said = await botctl("rollout", "start", bot, "--reason", "new image", "--yes")
-    assert said.code == 0, said
-    assert "completed: 1 of 1 bots redeployed" in said.out
-    run = said.out.splitlines()[-1].split()[0]
-    shown = await botctl("rollout", "show", run)
-    assert bot in shown.out
+    result = await botctl("rollout", "start", bot, "--reason", "new image", "--yes")
+    assert result.code == 0, result
+    assert "completed: 1 of 1 bots redeployed" in result.out
+    run = result.out.splitlines()[-1].split()[0]
+    listing = await botctl("rollout", "show", run)
+    assert bot in listing.out
     for word in ("pause", "resume", "cancel"):
         assert (await botctl("rollout", word, run)).code == Exit.failed
 
 
 async def test_retire_ends_a_bot_and_frees_its_name(botctl: Botctl) -> None:
     bot = await deployed(botctl, "leaver")
-    said = await botctl("retire", bot, "--no-snapshot", "--yes")
-    assert said.code == 0, said
-    assert "leaver retired" in said.out
+    result = await botctl("retire", bot, "--no-snapshot", "--yes")
+    assert result.code == 0, result
+    assert "leaver retired" in result.out
     assert (await botctl("status", bot)).code == Exit.unknown
 
 
@@ -229,17 +267,17 @@ async def test_a_tier_that_waits_for_a_yes_gets_it_by_the_bots_name(botctl: Botc
     ):
         (run,) = (await answer.json())["recoveries"]
 
-    async def said_yes() -> bool:  # once its gate has asked
+    async def approved() -> bool:  # once its gate has asked
         return (await botctl("approve", "prod", "--reason", "seen")).code == 0
 
-    await wait_until(said_yes, 30, "the question", every=0.2)
+    await wait_until(approved, 30, "the question", every=0.2)
     assert "prod recovered: restart cured it" in (await botctl("watch", run)).out
 
 
 async def test_deny_and_cancel_need_a_run(botctl: Botctl) -> None:
     for word in ("approve", "deny", "cancel"):
-        said = await botctl(word, "rec-0123456789abcdef")
-        assert (said.code, "there is no 'rec-0123456789abcdef'" in said.err) == (Exit.unknown, True)
+        result = await botctl(word, "rec-0123456789abcdef")
+        assert (result.code, "there is no 'rec-0123456789abcdef'" in result.err) == (Exit.unknown, True)
 
 
 async def test_a_budget_is_set_shown_and_removed(botctl: Botctl) -> None:
@@ -250,9 +288,9 @@ async def test_a_budget_is_set_shown_and_removed(botctl: Botctl) -> None:
 
 
 async def test_adopt_says_why_it_cannot(botctl: Botctl) -> None:
-    said = await botctl("adopt", "guest", "i-0123456789abcdef0", "--type", "support")
-    assert said.code == Exit.failed
-    assert "instanceId" in said.err
+    result = await botctl("adopt", "guest", "i-0123456789abcdef0", "--type", "support")
+    assert result.code == Exit.failed
+    assert "instanceId" in result.err
 
 
 @pytest.mark.parametrize(
@@ -274,11 +312,11 @@ async def test_what_destroys_needs_a_yes_where_nobody_can_be_asked(
     botctl: Botctl, forge: str, words: tuple[str, ...]
 ) -> None:
     before = (await botctl("audit", "--limit", "1", "--json")).json()[-1]["id"]
-    said = await botctl(*words)
-    assert said.code == Exit.usage
-    assert "add --yes" in said.err
-    asked = (await botctl("audit", "--after", str(before), "--json")).json()
-    assert [one for one in asked if "(botctl)" in one["actor"]] == []
+    result = await botctl(*words)
+    assert result.code == Exit.usage
+    assert "add --yes" in result.err
+    entries = (await botctl("audit", "--after", str(before), "--json")).json()
+    assert [entry for entry in entries if "(botctl)" in entry["actor"]] == []
 
 
 # the orchestrator's own state
@@ -287,19 +325,19 @@ async def test_what_destroys_needs_a_yes_where_nobody_can_be_asked(
 async def test_backup_for_a_key_and_the_way_back_into_another_database(
     botctl: Botctl, forge: str, tmp_path: Path
 ) -> None:
-    key, file, there = tmp_path / "key.txt", tmp_path / "state.age", tmp_path / "there.db"
+    key, file, restored = tmp_path / "key.txt", tmp_path / "state.age", tmp_path / "restored.db"
     identity = pyrage.x25519.Identity.generate()
     key.write_text(f"{identity}\n")
-    said = await botctl("backup", str(file), "--recipient", str(identity.to_public()))
-    assert said.code == 0, said
+    result = await botctl("backup", str(file), "--recipient", str(identity.to_public()))
+    assert result.code == 0, result
     assert file.stat().st_mode & 0o777 == 0o600
     assert (await botctl("backup", str(file), "--recipient", "age1x")).code == Exit.usage
     refused = await botctl("backup", str(file), "--force", "--recipient", "age1x")
     assert (refused.code, "recipients" in refused.err) == (Exit.failed, True)
-    url = f"sqlite+aiosqlite:///{there}"
+    url = f"sqlite:///{restored}"
     words = ("restore", str(file), "--identity-file", str(key), "--database-url", url)
     assert (await botctl(*words)).code == 0
-    assert (forge,) in read_rows(there, "SELECT name FROM bots")
+    assert (forge,) in read_rows(restored, "SELECT name FROM bots")
     assert (await botctl(*words)).code == Exit.failed  # it is not empty any more
 
 
@@ -309,11 +347,13 @@ async def test_a_backup_for_a_passphrase_is_sealed_here(
     """What age does with it takes seconds and half a gigabyte, and is tested with the remediator."""
     word, file = tmp_path / "word.txt", tmp_path / "state.age"
     word.write_text("many words in a row\n")
-    monkeypatch.setattr(pyrage.passphrase, "encrypt", lambda plain, given: given.encode() + b"|" + plain)
-    said = await botctl("backup", str(file), "--passphrase-file", str(word))
-    assert said.code == 0, said
-    given, _, plain = file.read_bytes().partition(b"|")
-    assert (given, plain[:2]) == (b"many words in a row", b"\x1f\x8b")
+    monkeypatch.setattr(
+        pyrage.passphrase, "encrypt", lambda plain, passphrase: passphrase.encode() + b"|" + plain
+    )
+    result = await botctl("backup", str(file), "--passphrase-file", str(word))
+    assert result.code == 0, result
+    passphrase, _, plain = file.read_bytes().partition(b"|")
+    assert (passphrase, plain[:2]) == (b"many words in a row", b"\x1f\x8b")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("state")] == ["state.age"]
     assert (await botctl("backup", str(tmp_path / "other"))).code == Exit.usage
 
@@ -326,14 +366,18 @@ async def test_a_wrong_token_a_missing_one_and_a_service_that_is_not_there(
 ) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong-token")
-    said = await botctl("status", "--token-file", str(wrong))
-    assert (said.code, "the bearer token is wrong" in said.err) == (Exit.unauthorised, True)
+    result = await botctl("status", "--token-file", str(wrong))
+    assert (result.code, "the bearer token is wrong" in result.err) == (Exit.unauthorised, True)
+    assert "name its file with --token-file" in result.err
     monkeypatch.delenv("BOTCTL_TOKEN_FILE")
     assert (await botctl("status")).code == Exit.unauthorised
+    monkeypatch.setenv("BOT_REMEDIATOR_TOKEN", TOKEN)  # as on the machine of the service, with its settings
+    assert (await botctl("status")).code == 0
+    monkeypatch.delenv("BOT_REMEDIATOR_TOKEN")
     monkeypatch.setenv("BOTCTL_TOKEN", TOKEN)
     assert (await botctl("status")).code == 0
-    said = await botctl("status", "--url", "http://127.0.0.1:9")
-    assert (said.code, "cannot be reached: Connection refused" in said.err) == (Exit.unreachable, True)
+    result = await botctl("status", "--url", "http://127.0.0.1:9")
+    assert (result.code, "cannot be reached: Connection refused" in result.err) == (Exit.unreachable, True)
     assert (await botctl("status", "--url", "127.0.0.1:9")).code == Exit.usage
     assert (await botctl("status", "--token-file", "/none")).code == Exit.usage
 
@@ -341,7 +385,7 @@ async def test_a_wrong_token_a_missing_one_and_a_service_that_is_not_there(
 # the real process
 
 
-async def process(at: Mapping[str, str], *words: str, **more: str) -> Said:
+async def process(at: Mapping[str, str], *words: str, **more: str) -> Result:
     made = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -354,7 +398,7 @@ async def process(at: Mapping[str, str], *words: str, **more: str) -> Said:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await made.communicate()
-    return Said(made.returncode or 0, out.decode(), err.decode())
+    return Result(made.returncode or 0, out.decode(), err.decode())
 
 
 async def test_the_process_ends_with_the_code_that_help_promises(at: Mapping[str, str], forge: str) -> None:
@@ -370,10 +414,14 @@ async def test_the_process_ends_with_the_code_that_help_promises(at: Mapping[str
 
 
 async def test_a_shell_completes_the_names_of_bots(at: Mapping[str, str], forge: str) -> None:
-    async def completed(line: str, **more: str) -> Said:
+    async def completed(line: str, **more: str) -> Result:
         words = line.split(" ")
-        asked = {"_BOTCTL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        return await process(at, **asked, **more)
+        variables = {
+            "_BOTCTL_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        return await process(at, **variables, **more)
 
     assert "plain,forge" in (await completed("botctl explain fo")).out
     assert "plain,explain" in (await completed("botctl ex")).out
@@ -389,12 +437,12 @@ async def test_a_person_is_asked_for_the_token_and_sees_a_bar(at: Mapping[str, s
         terminal.until(b"Telegram token: ")
         terminal.type("42:typed-secret\n")
         terminal.until(b"\xe2\x94\x81")  # of the bar
-        return terminal.end(), terminal.shown
+        return terminal.end(), terminal.output
 
-    code, seen = await asyncio.to_thread(session)
-    assert (code, b"typed-secret" in seen) == (0, False)
-    assert b"registered" in seen
-    assert b"deployed" in seen
+    code, output = await asyncio.to_thread(session)
+    assert (code, b"typed-secret" in output) == (0, False)
+    assert b"registered" in output
+    assert b"deployed" in output
 
 
 async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str) -> None:
@@ -405,19 +453,19 @@ async def test_a_person_who_says_no_is_obeyed(at: Mapping[str, str], forge: str)
             terminal.type(answer)
         else:
             terminal.interrupt()
-        return terminal.end(), terminal.shown
+        return terminal.end(), terminal.output
 
-    code, seen = await asyncio.to_thread(session, "n\n")
-    assert (code, b"left as it is" in seen) == (1, True)
-    code, seen = await asyncio.to_thread(session, "")
-    assert (code, b"interrupted" in seen) == (130, True)
+    code, output = await asyncio.to_thread(session, "n\n")
+    assert (code, b"left as it is" in output) == (1, True)
+    code, output = await asyncio.to_thread(session, "")
+    assert (code, b"interrupted" in output) == (130, True)
 
 
 def commands(of: Any = group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
+    names: list[tuple[str, ...]] = []
     for name, command in of.commands.items():
-        found += commands(command, (*path, name)) if hasattr(command, "commands") else [(*path, name)]
-    return found
+        names += commands(command, (*path, name)) if hasattr(command, "commands") else [(*path, name)]
+    return names
 
 
 def test_every_command_explains_itself_and_takes_what_all_take() -> None:
@@ -428,4 +476,6 @@ def test_every_command_explains_itself_and_takes_what_all_take() -> None:
             command = command.commands[name]
         assert command.help, path
         assert {"url", "token_file", "json"} <= {parameter.name for parameter in command.params}, path
-        assert not any("token" in str(one.name) and not one.name.endswith("file") for one in command.params)
+        assert not any(
+            "token" in str(option.name) and not option.name.endswith("file") for option in command.params
+        )

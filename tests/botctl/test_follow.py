@@ -20,7 +20,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.answers: Answers = []
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
 
     def client(self) -> Client:
         return Client(self.url, "word")
@@ -34,7 +34,7 @@ def fake() -> Iterator[Fake]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            state.asked.append((self.command, self.path, dict(self.headers)))
+            state.requests.append((self.command, self.path, dict(self.headers)))
             answer = state.answers.pop(0) if len(state.answers) > 1 else state.answers[0]
             answer(self)
 
@@ -67,12 +67,12 @@ def answer(status: int, body: object, kind: str = "application/json", **headers:
 
 
 def events(*views: object) -> Any:
-    body = b": hello\n\n" + b"".join(f"event: step\ndata: {json.dumps(one)}\n\n".encode() for one in views)
+    body = b": hello\n\n" + b"".join(f"event: step\ndata: {json.dumps(view)}\n\n".encode() for view in views)
     return answer(200, body, "text/event-stream")
 
 
 def drop(handler: BaseHTTPRequestHandler) -> None:
-    """As a service that is killed."""
+    """Close the connection, as a service that is killed."""
     handler.close_connection = True
 
 
@@ -84,7 +84,7 @@ END = view(100, "2026-11-22T10:00:00Z")
 
 
 def followed(fake: Fake, *, timeout: float = 60) -> list[Any]:
-    """With a clock that only sleeping moves on."""
+    """Follow a run with a clock that only sleeping moves on; return the views."""
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -98,8 +98,8 @@ def followed(fake: Fake, *, timeout: float = 60) -> list[Any]:
 def test_events_are_followed_to_the_end(fake: Fake) -> None:
     fake.answers = [events(view(0), view(50), END)]
     assert followed(fake) == [view(0), view(50), END]
-    assert [path for _, path, _ in fake.asked] == ["/deploy/dep-1?watch=true"]
-    assert "text/event-stream" in fake.asked[0][2]["Accept"]
+    assert [path for _, path, _ in fake.requests] == ["/deploy/dep-1?watch=true"]
+    assert "text/event-stream" in fake.requests[0][2]["Accept"]
 
 
 def test_a_stream_that_breaks_off_is_taken_up_again_and_nothing_is_told_twice(fake: Fake) -> None:
@@ -108,7 +108,7 @@ def test_a_stream_that_breaks_off_is_taken_up_again_and_nothing_is_told_twice(fa
 
 
 def test_a_service_without_events_is_asked_again_and_again(fake: Fake) -> None:
-    fake.answers = [answer(200, one) for one in (view(0), view(0), view(50), END)]
+    fake.answers = [answer(200, body) for body in (view(0), view(0), view(50), END)]
     assert followed(fake) == [view(0), view(50), END]
 
 
@@ -121,20 +121,20 @@ def test_a_service_that_stays_away_is_given_up_after_a_while(fake: Fake) -> None
     fake.answers = [events(view(0)), drop]
     with pytest.raises(UnreachableError):
         followed(fake, timeout=1000)
-    assert 55 < len(fake.asked) < 70
+    assert 55 < len(fake.requests) < 70
 
 
 def test_a_service_that_was_never_there_is_not_waited_for(fake: Fake) -> None:
     fake.answers = [drop]
     with pytest.raises(UnreachableError):
         followed(fake)
-    assert len(fake.asked) == 1
+    assert len(fake.requests) == 1
 
 
 def test_no_longer_than_it_was_asked_to(fake: Fake) -> None:
     fake.answers = [answer(200, view(0))]
     assert followed(fake, timeout=3.5) == [view(0)]
-    assert len(fake.asked) == 4
+    assert len(fake.requests) == 4
     assert not ended(view(0))
 
 
@@ -147,7 +147,7 @@ def test_data_of_events_may_take_lines_and_comments_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "code", "said"),
+    ("status", "error", "code", "message"),
     [
         (404, {"field": "path", "message": "Not Found"}, Exit.unknown, "this service has no call GET /cost"),
         (405, {"field": "path"}, Exit.unknown, "this service has no call GET /cost"),
@@ -163,12 +163,12 @@ def test_data_of_events_may_take_lines_and_comments_are_none() -> None:
     ],
 )
 def test_each_refusal_has_its_words_and_its_code(
-    fake: Fake, status: int, error: dict[str, str], code: Exit, said: str
+    fake: Fake, status: int, error: dict[str, str], code: Exit, message: str
 ) -> None:
     fake.answers = [answer(status, {"error": error})]
     with pytest.raises(RefusedError) as refused:
         fake.client().get("/cost")
-    assert (refused.value.code, refused.value.message) == (code, said)
+    assert (refused.value.code, refused.value.message) == (code, message)
     assert refused.value.remedy or "remedy" not in error
 
 
@@ -184,8 +184,8 @@ def test_a_redirect_is_not_followed_so_the_token_goes_nowhere_else(fake: Fake) -
     fake.answers = [answer(302, b"", Location=f"{fake.url}/elsewhere")]
     with pytest.raises(RefusedError, match="answered with 302"):
         fake.client().get("/holds")
-    assert [path for _, path, _ in fake.asked] == ["/holds"]
-    assert fake.asked[0][2]["Authorization"] == "Bearer word"
+    assert [path for _, path, _ in fake.requests] == ["/holds"]
+    assert fake.requests[0][2]["Authorization"] == "Bearer word"
 
 
 def test_an_answer_that_is_no_json_is_told_as_that(fake: Fake) -> None:

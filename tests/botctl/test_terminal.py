@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from botctl import money, views
+from botctl import cost_views, views
 from botctl.options import Duration, settings
-from botctl.progress import at as where
-from botctl.progress import step_line
+from botctl.progress import position, step_line
 from botctl.tables import cell, clean, duration, table
 
 
-def shown(renderable: Any, width: int = 120) -> str:
+def drawn(renderable: Any, width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
     console.print(renderable)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
@@ -40,10 +39,20 @@ EVIL = "\x1b]0;title\x07\x1b[31mred[/red][bold]b[/bold]:smile:\u202e\r\x9b2J"
         ),
         views.story({"bot": EVIL, "state": EVIL, "story": [{"at": EVIL, "what": EVIL}], "next": [EVIL]}),
         views.facts({"a": EVIL, "rows": [{EVIL: EVIL}], "nested": {EVIL: [EVIL]}, "diff": [{"path": EVIL}]}),
+        views.pairing(
+            {
+                "bot": "forge",
+                "dmPolicy": EVIL,
+                "requests": [{"code": EVIL, "sender": EVIL, "name": EVIL, "askedAt": EVIL}],
+            }
+        ),
+        views.pairing({"bot": EVIL, "dmPolicy": EVIL, "requests": []}),
+        views.paired({"bot": EVIL, "sender": EVIL, "keep": EVIL}),
+        views.asking(EVIL),
         views.storm({"active": True, "reason": EVIL}),
         views.audit([{"id": 1, "actor": EVIL, "detail": {EVIL: EVIL}}]),
         step_line({"name": EVIL, "status": EVIL, "detail": EVIL}),
-        money.recommendations(
+        cost_views.recommendations(
             {
                 "recommended": [
                     {
@@ -63,7 +72,7 @@ EVIL = "\x1b]0;title\x07\x1b[31mred[/red][bold]b[/bold]:smile:\u202e\r\x9b2J"
     ],
 )
 def test_nothing_that_is_shown_steers_the_terminal_or_is_taken_for_markup(made: Any) -> None:
-    text = shown(made, 400)
+    text = drawn(made, 400)
     assert not set(text) & set("\x1b\x07\x9b\r\u202e")
     assert "[bold]b[/bold]" in text
 
@@ -74,7 +83,7 @@ def test_what_is_under_way_is_said_in_a_few_words() -> None:
         {"name": "healthy", "status": "running", "startedAt": "2026-11-22T10:00:01Z", "finishedAt": None},
     ]
     view = {"botName": "forge", "status": "running", "steps": steps, "estimatedSeconds": 95.0}
-    assert where(view) == "forge: healthy, about 1m 35s left"
+    assert position(view) == "forge: healthy, about 1m 35s left"
 
 
 @pytest.mark.parametrize(
@@ -96,13 +105,26 @@ def test_a_value_as_a_person_reads_it(value: object, text: str) -> None:
 
 def test_a_column_that_says_nothing_is_left_out_and_an_empty_table_says_what_is_missing() -> None:
     columns = (("bot", "bot"), ("tier", "tier"))
-    assert "tier" not in shown(table(columns, [{"bot": "forge", "tier": ""}], empty=""))
-    assert shown(table(columns, [], empty="no bots yet")) == "no bots yet\n"
+    assert "tier" not in drawn(table(columns, [{"bot": "forge", "tier": ""}], empty=""))
+    assert drawn(table(columns, [], empty="no bots yet")) == "no bots yet\n"
+
+
+def test_who_waits_fits_on_80_columns() -> None:
+    asked = {
+        "code": "SC8QY8YQ",
+        "sender": "7123456789",
+        "name": "Jo Doe @jo",
+        "askedAt": "2026-11-28T01:17:49.874Z",
+    }
+    text = drawn(views.pairing({"bot": "forge", "dmPolicy": "pairing", "requests": [asked]}), 80)
+    assert [line.split() for line in text.splitlines() if "SC8QY8YQ" in line] == [
+        ["SC8QY8YQ", "7123456789", "Jo", "Doe", "@jo", "2026-11-28", "01:17:49Z"]
+    ]
 
 
 def test_an_unknown_price_is_never_shown_as_nothing() -> None:
-    assert money.usd(None) == "unknown"
-    assert money.usd(0.0) == "$0.00"
+    assert cost_views.usd(None) == "unknown"
+    assert cost_views.usd(0.0) == "$0.00"
 
 
 @pytest.mark.parametrize(

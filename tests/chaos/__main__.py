@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from tests.chaos.havoc import DatabaseKind, Report, run_chaos
+from tests.chaos.faults import DatabaseKind, Report, run_chaos
 from tests.remediator.conftest import credentials
 
 
@@ -33,7 +33,9 @@ def main() -> int:
         sys.stdout.write(f"{kind}: havoc for {options.seconds:g} s, seed {options.seed}\n")
         sys.stdout.flush()
         reports.append(asyncio.run(_run(kind, options)))
-    print_line({"well": all(report.well for report in reports), "chaos": [one.view() for one in reports]})
+    print_line(
+        {"well": all(report.well for report in reports), "chaos": [report.view() for report in reports]}
+    )
     return 0 if all(report.well for report in reports) else 1
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from sandbox.processes import Process, Ready, free_port
+from sandbox.process.processes import Process, Ready, free_port
 
 USER, PASSWORD = "bot", "pg-word-93f1"
 NOBODY = 65534  # PostgreSQL refuses to run as root
@@ -31,7 +31,7 @@ def _binary(name: str) -> Path:
 
 
 def _unprivileged(*argv: str | Path) -> list[str]:
-    """The command, as somebody else where we are root. It still dies with us."""
+    """Return the command, to be run as somebody else where we are root. It still dies with us."""
     if os.getuid() != 0:
         return [str(part) for part in argv]
     as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--pdeathsig=KILL"]
@@ -47,13 +47,13 @@ class Postgres:
         return _url(self.port, database, password)
 
     async def new_database(self) -> str:
-        """The name of a new, empty one."""
+        """Make an empty database. Return its name."""
         name = f"d{next(NUMBERS)}"
         await self.rows("postgres", f"CREATE DATABASE {name}")
         return name
 
     async def rows(self, database: str, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Straight from the database, past everything of ours."""
+        """Return rows straight from the database, past everything of ours."""
         connection = await asyncpg.connect(self.url(database))
         try:
             return [tuple(row.values()) for row in await connection.fetch(query, *values)]
@@ -64,7 +64,7 @@ class Postgres:
         await self.process.start()
 
     async def stop_at_once(self) -> None:
-        """`pg_ctl stop -m immediate`: no checkpoint, no goodbye; the next start recovers from the log."""
+        """Stop it as `pg_ctl stop -m immediate` does: no checkpoint; the next start recovers from the log."""
         self.process.signal(signal.SIGQUIT)
         await asyncio.to_thread(self.process.stop)
 
@@ -87,7 +87,7 @@ def _url(port: int, database: str, password: str = PASSWORD) -> str:
 
 @asynccontextmanager
 async def run_postgres() -> AsyncIterator[Postgres]:
-    """A server on a free port of loopback, gone at the end.
+    """Run a server on a free port of loopback until the block ends.
 
     Without fsync: it is the server that dies here, never the machine, and the kernel keeps what was written.
     With it, a recovery beside a busy disk took more than half a minute.

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from sandbox.processes import Process, answers, free_port
+from sandbox.process.processes import Process, answers, free_port
 from tests.remediator.conftest import QUICK, REPOSITORY, TOKEN, Api, environment
 
 LEASE = 3.0  # seconds
@@ -28,22 +28,22 @@ class Replica:
         self.process.kill9()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Stop the process with SIGSTOP."""
         self.process.pause()
 
     def thaw(self) -> None:
         self.process.signal(signal.SIGCONT)
 
     def log(self) -> str:
-        """Of all its lives."""
+        """Return the log of all its lives."""
         return self.process.log.read_text()
 
 
 @asynccontextmanager
 async def run_replica(folder: Path, name: str, database_url: str, **changes: Any) -> AsyncIterator[Replica]:
-    """`python -m remediator`, quick, until the block ends."""
+    """Run `python -m remediator`, with short times, until the block ends."""
     address = f"127.0.0.1:{free_port()}"
-    wanted = {
+    settings = {
         **QUICK,
         "lease": LEASE,
         "listen": address,
@@ -56,7 +56,7 @@ async def run_replica(folder: Path, name: str, database_url: str, **changes: Any
         name=name,
         log=folder / f"{name}.log",
         cwd=REPOSITORY,
-        env=environment(wanted),
+        env=environment(settings),
         ready=answers(f"http://{address}/-/ready"),
         ready_timeout=60,
         grace=20,

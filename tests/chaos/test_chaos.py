@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from tests.chaos.havoc import DatabaseKind, doubled, run_chaos
+from tests.chaos.faults import DatabaseKind, doubled, run_chaos
 from tests.remediator.conftest import credentials
 
 

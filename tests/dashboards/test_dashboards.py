@@ -1,4 +1,4 @@
-"""A lint of the files Grafana reads: what Grafana's dashboard-linter asks for, and what house style does."""
+"""A lint of the files Grafana reads, by Grafana's dashboard-linter and by our own style."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import yaml
 
 from dashboards.__main__ import DASHBOARDS, ROOT, main
 from dashboards.__main__ import GENERATED as FOLDER
-from dashboards.house import BANDS
+from dashboards.style import BANDS
 
 Json = dict[str, Any]
 GENERATED = ROOT / FOLDER
@@ -67,11 +67,11 @@ def test_check_shows_what_differs_and_writes_nothing(
     changed.write_text(text)
     (folder / "gone.json").write_text("{}\n")
     assert main(["--check", "--root", str(tmp_path)]) == 1
-    said = capsys.readouterr()
-    assert '-      "title": "Changed by hand"' in said.out
-    assert '+      "title": "Health by bot"' in said.out
-    assert "gone.json" in said.out
-    assert "python -m dashboards" in said.err
+    printed = capsys.readouterr()
+    assert '-      "title": "Changed by hand"' in printed.out
+    assert '+      "title": "Health by bot"' in printed.out
+    assert "gone.json" in printed.out
+    assert "python -m dashboards" in printed.err
     assert changed.read_text() == text
     assert main(["--root", str(tmp_path)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted(DASHBOARDS)
@@ -116,15 +116,15 @@ def test_a_dashboard_is_in_todays_model(board: Json) -> None:
 def test_panels_have_unique_ids_and_do_not_overlap(board: Json) -> None:
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
-    places = [(panel["title"], panel["gridPos"]) for panel in board["panels"]]
-    for _, place in places:
-        assert place["x"] >= 0
-        assert place["x"] + place["w"] <= 24
-        assert place["h"] > 0
-    for (one, a), (two, b) in combinations(places, 2):
+    positions = [(panel["title"], panel["gridPos"]) for panel in board["panels"]]
+    for _, position in positions:
+        assert position["x"] >= 0
+        assert position["x"] + position["w"] <= 24
+        assert position["h"] > 0
+    for (title, a), (other, b) in combinations(positions, 2):
         beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         above = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
-        assert beside or above, f"{one!r} overlaps {two!r}"
+        assert beside or above, f"{title!r} overlaps {other!r}"
 
 
 @each_board
@@ -160,9 +160,9 @@ def test_links_lead_to_dashboards_that_exist() -> None:
     for board in BOARDS.values():
         for path, node in walk(board):
             if path.endswith(".url") and isinstance(node, str) and node.startswith("/d/"):
-                found = re.match(r"/d/([\w-]+)\?", node)
-                assert found is not None
-                assert found[1] in uids, node
+                match = re.match(r"/d/([\w-]+)\?", node)
+                assert match is not None
+                assert match[1] in uids, node
 
 
 @each_panel
@@ -237,8 +237,8 @@ def test_a_score_is_named_by_its_band() -> None:
     bands = [mapping["options"] for mapping in panel["fieldConfig"]["defaults"]["mappings"]]
 
     def band(score: float) -> str:
-        (found,) = (b["result"]["text"] for b in bands if b["from"] <= score <= b["to"])
-        return str(found)
+        (name,) = (b["result"]["text"] for b in bands if b["from"] <= score <= b["to"])
+        return str(name)
 
     edges = [(0, "critical"), (29.99, "critical"), (30, "degraded"), (69.99, "degraded"), (70, "minor")]
     edges += [(99.99, "minor"), (100, "operational")]
@@ -262,10 +262,10 @@ def test_the_fleet_shows_what_was_promised() -> None:
 def test_datasources_are_provisioned() -> None:
     file = GENERATED.parent / "provisioning" / "datasources" / "prometheus.yaml"
     config = yaml.safe_load(file.read_text())
-    known = {"name", "uid", "type", "access", "url", "isDefault", "editable", "jsonData"}
+    fields = {"name", "uid", "type", "access", "url", "isDefault", "editable", "jsonData"}
     assert config["apiVersion"] == 1
     for source in config["datasources"]:
-        assert source.keys() <= known
+        assert source.keys() <= fields
         assert source["access"] == "proxy"
     assert [source["type"] for source in config["datasources"] if source.get("isDefault")] == ["prometheus"]
     prometheus, alertmanager = config["datasources"]
@@ -278,12 +278,12 @@ def test_dashboards_are_provisioned() -> None:
     file = GENERATED.parent / "provisioning" / "dashboards" / "bots.yaml"
     config = yaml.safe_load(file.read_text())
     (provider,) = config["providers"]
-    known = {
+    fields = {
         "name", "orgId", "folder", "folderUid", "type", "disableDeletion", "updateIntervalSeconds",
         "allowUiUpdates", "options",
     }  # fmt: skip
     assert config["apiVersion"] == 1
-    assert provider.keys() <= known
+    assert provider.keys() <= fields
     assert provider["type"] == "file"
     assert provider["allowUiUpdates"] is False
     assert provider["options"] == {"path": "/var/lib/grafana/dashboards"}

@@ -42,7 +42,7 @@ def targets(board: Json) -> Iterator[tuple[str, Json]]:
 
 
 def expanded(expr: str) -> str:
-    return re.sub(r"\$(\w+)", lambda found: MADE_UP.get(found[1], ".*"), expr)
+    return re.sub(r"\$(\w+)", lambda match: MADE_UP.get(match[1], ".*"), expr)
 
 
 def template_datasource(board: Json) -> Iterator[str]:
@@ -56,11 +56,11 @@ def template_datasource(board: Json) -> Iterator[str]:
 def template_label_promql(board: Json) -> Iterator[str]:
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            found = re.fullmatch(r"label_values\((.+), ?\w+\)", variable["query"]["query"])
-            if found is None:
+            match = re.fullmatch(r"label_values\((.+), ?\w+\)", variable["query"]["query"])
+            if match is None:
                 yield f"{variable['name']}: not label_values(selector, label)"
             else:
-                parse(expanded(found[1]))
+                parse(expanded(match[1]))
 
 
 def template_on_time_change_reload(board: Json) -> Iterator[str]:

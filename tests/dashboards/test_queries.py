@@ -10,15 +10,15 @@ import pytest
 
 from dashboards.__main__ import GENERATED as FOLDER
 from dashboards.__main__ import ROOT
-from sandbox import binaries
-from sandbox.processes import Process, answers, free_port
+from sandbox.process import binaries
+from sandbox.process.processes import Process, answers, free_port
 
 GENERATED = ROOT / FOLDER
 
 
 @pytest.fixture
 async def prometheus(tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of a Prometheus that scrapes nothing."""
+    """Yield the URL of a Prometheus that scrapes nothing."""
     (tmp_path / "prometheus.yml").write_text("global: {}\n")
     url = f"http://127.0.0.1:{free_port()}"
     process = Process(
@@ -36,9 +36,9 @@ async def prometheus(tmp_path: Path) -> AsyncIterator[str]:
 
 
 def as_sent(expression: str, bot: str) -> str:
-    """As Grafana sends it, once with All and once with two values chosen."""
+    """Return the expression as Grafana sends it, with All or with two values chosen."""
     chosen = {"__rate_interval": "1m", "__range": "3h", "environment": ".*", "template": "(a|b)", "bot": bot}
-    return re.sub(r"\$(\w+)", lambda found: chosen[found[1]], expression)
+    return re.sub(r"\$(\w+)", lambda match: chosen[match[1]], expression)
 
 
 @pytest.mark.parametrize("bot", [".*", "(forge|anvil-2)"])
@@ -62,10 +62,10 @@ async def test_variables_offer_what_the_exporter_knows(prometheus: str) -> None:
         for path in sorted(GENERATED.glob("*.json")):
             for variable in json.loads(path.read_text())["templating"]["list"]:
                 if variable["type"] == "query":
-                    found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
-                    assert found is not None
-                    selector = {"match[]": as_sent(found[1], ".*")}
-                    url = f"{prometheus}/api/v1/label/{found[2]}/values"
+                    match = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+                    assert match is not None
+                    selector = {"match[]": as_sent(match[1], ".*")}
+                    url = f"{prometheus}/api/v1/label/{match[2]}/values"
                     async with session.get(url, params=selector) as response:
                         assert (await response.json())["status"] == "success"
-                    assert found[2] == variable["name"]
+                    assert match[2] == variable["name"]

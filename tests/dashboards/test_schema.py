@@ -16,11 +16,11 @@ FILES = sorted((ROOT / GENERATED).glob("*.json"))
 
 
 def faults(error: ValidationError) -> Iterator[str]:
-    """Where a panel is of none of the plugins, only what its own plugin says of it."""
+    """Return the faults; where a panel is of none of the plugins, only what its own plugin says of it."""
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context or []:
         branches.setdefault(inner.schema_path[0], []).append(inner)
-    own = [found for found in branches.values() if not any(list(e.path)[-1:] == ["type"] for e in found)]
+    own = [errors for errors in branches.values() if not any(list(e.path)[-1:] == ["type"] for e in errors)]
     if own:
         for inner in own[0]:
             yield from faults(inner)
@@ -42,7 +42,7 @@ def test_a_dashboard_is_of_grafanas_types(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "said"),
+    ("break_it", "problem"),
     [
         (lambda board: board.update(rows=[]), "rows"),
         (lambda board: board.update(schemaVersion="39"), "schemaVersion"),
@@ -62,7 +62,7 @@ def test_a_dashboard_is_of_grafanas_types(path: Path) -> None:
         "gone",
     ],
 )
-def test_what_grafana_would_not_know_is_found(break_it: Any, said: str) -> None:
+def test_what_grafana_would_not_know_is_found(break_it: Any, problem: str) -> None:
     board = json.loads(FILES[0].read_text())
     break_it(board)
-    assert said in " ".join(problems(board))
+    assert problem in " ".join(problems(board))

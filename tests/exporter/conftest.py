@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-# How long an example takes says more about who else is at work than about the code.
+# How long an example takes says more about the machine's load than about the code.
 hypothesis.settings.register_profile("exporter", deadline=None)
 hypothesis.settings.load_profile("exporter")
 
@@ -131,11 +131,12 @@ def run_exporter(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Ex
 
 
 async def _bound_url(log: Path, process: asyncio.subprocess.Process) -> str:
+    """Wait until the exporter listens, and return its URL from its log."""
     async with asyncio.timeout(30):
-        while not (found := re.search(r"event=listening url=(\S+)", log.read_text())):
+        while not (match := re.search(r"event=listening url=(\S+)", log.read_text())):
             assert process.returncode is None, log.read_text()
             await asyncio.sleep(0.02)
-    return found[1]
+    return match[1]
 
 
 @pytest.fixture
@@ -144,18 +145,18 @@ def certificate() -> Callable[..., ssl.SSLContext]:
 
 
 def make_certificate(folder: Path, address: str, ends: timedelta = timedelta(days=1)) -> ssl.SSLContext:
-    """A server's context with a fresh self-signed certificate, written to `folder`/cert.pem."""
+    """Make a server's context with a fresh self-signed certificate, written to `folder`/cert.pem."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bot")])
     now = datetime.now(UTC)
-    built = (
+    certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=2))
         .not_valid_after(now + ends)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,12 +15,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.settings import parse_settings
 from exporter.targets import Target
-from sandbox import binaries
 
 HttpBot = Callable[[dict[str, bytes]], Awaitable[str]]
 WaitUntil = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
@@ -126,11 +125,11 @@ async def test_bots_come_change_and_vanish_with_their_file(
     async with run_exporter(*flags) as exporter:
 
         def shows(*lines: str) -> Callable[[], Awaitable[bool]]:
-            async def look() -> bool:
+            async def lines_are_shown() -> bool:
                 _, text = await exporter.get("/metrics")
                 return all(line in text for line in lines)
 
-            return look
+            return lines_are_shown
 
         await wait_until(
             shows(
@@ -165,9 +164,14 @@ async def test_reload_by_post_and_by_sighup(run_exporter: Any, tmp_path: Path, w
         await wait_until(ready)
         write(path, forge="127.0.0.1:1", muse="127.0.0.1:1")
         assert await exporter.post("/-/reload") == (200, "loaded 2 bots\n")
-        path.write_text('[{"targets": ["nowhere"], "labels": {"bot": "forge"}}]')
+        groups = [{"targets": [a], "labels": {"bot": b}} for a, b in (("nowhere", "forge"), ("a:1", "muse"))]
+        path.write_text(json.dumps(groups))
         status, text = await exporter.post("/-/reload")
         assert status == 500
+        assert text.startswith("loaded 1 bots\nrefused 1 targets:\n")
+        metrics = (await exporter.get("/metrics"))[1]
+        assert "bot_exporter_targets_invalid 1.0\n" in metrics
+        assert "bot_exporter_targets 1.0\n" in metrics
         assert f"{path}: group 0: targets: 'nowhere' is no address" in text
         assert (await exporter.get("/-/reload"))[0] == 405
         write(path, atlas="127.0.0.1:1")
@@ -246,7 +250,7 @@ async def test_a_person_can_ask_why(
     run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil
 ) -> None:
     path = tmp_path / "bots.json"
-    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<openclaw-app>"
     write(path, forge=await http_bot({"/health": LIVE, "/mesh": page}))
     async with run_exporter("--targets.file", str(path), "--probe.interval", "1h") as exporter:
 
@@ -256,7 +260,7 @@ async def test_a_person_can_ask_why(
         await wait_until(known)
         status, text = await exporter.get("/probe?bot=forge&debug=true")
         assert status == 200
-        for words in ("GET http://127.0.0.1:", "same connection", "bad_payload: answered a web page"):
+        for words in ("GET http://127.0.0.1:", "same connection", "bad_payload: answered the web page"):
             assert words in text
         assert "score 80: health 30, mesh 0, latency 20, streak 30" in text
         assert "not yet probed in its turn" in text
@@ -275,98 +279,76 @@ async def test_a_person_can_ask_why(
         assert "/probe?bot=forge&amp;debug=true" in text
 
 
-async def test_a_scrape_may_be_gzipped_openmetrics_and_in_pages(
-    run_exporter: Any, tmp_path: Path, wait_until: WaitUntil
+async def test_colon_and_port_is_every_address_of_ipv4_and_ipv6(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    (tmp_path / "bots.json").write_text("[]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "exporter", "--targets.file", str(tmp_path / "bots.json"),
+        "--web.listen-address", f":{port}", stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+
+        async def answers() -> bool:
+            try:
+                return [await status_of(host, port) for host in hosts] == [200] * len(hosts)
+            except aiohttp.ClientConnectorError:
+                return False
+
+        hosts = ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+        await wait_until(answers)
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def status_of(host: str, port: int) -> int:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/-/healthy") as response:
+        return response.status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "exporter.internal:9817"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example:9817", "Host": "evil.example:9817"}, 403),
+        ({"Origin": "http://127.0.0.1:9817", "Host": "127.0.0.1:9817"}, 200),
+        ({"Origin": "http://localhost:9817", "Host": "localhost:9817"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403),
+    ],
+)
+async def test_no_page_of_another_site_reloads_and_prometheus_scrapes_by_any_name(
+    run_exporter: Any, tmp_path: Path, headers: dict[str, str], status: int
 ) -> None:
     path = tmp_path / "bots.json"
-    names = {f"bot-{n}" for n in range(40)}
-    write(path, **dict.fromkeys(names, "127.0.0.1:1"))
-    async with run_exporter("--targets.file", str(path), "--probe.interval", "1h") as exporter:
-
-        async def known() -> bool:
-            return bool((await exporter.get("/metrics"))[1].count("bot_info{") == 40)
-
-        await wait_until(known)
-        async with aiohttp.ClientSession() as session:
-            accept = {"Accept": "application/openmetrics-text"}
-            async with session.get(exporter.url + "/metrics", headers=accept) as response:
-                text = await response.text()
-                assert response.headers["Content-Encoding"] == "gzip"
-                assert response.content_type == "application/openmetrics-text"
-        assert list(parse_open_metrics(text))  # type: ignore[no-untyped-call]
-        pages = json.loads((await exporter.get("/sd?of=4"))[1])
-        assert len(pages) == 4
-        seen: list[str] = []
-        for page in pages:
-            labels = page["labels"]
-            query = f"page={labels['__param_page']}&of={labels['__param_of']}"
-            _, text = await exporter.get(f"{labels['__metrics_path__']}?{query}")
-            seen += re.findall(r'bot_info{bot="([^"]+)"', text)
-            assert ("process_cpu_seconds_total" in text) == (labels["__param_page"] == "1")
-        assert sorted(seen) == sorted(names)
-        for query in ("page=0", "page=2", "page=x&of=4", "page=1&of=3", "of=9999999"):
-            assert (await exporter.get(f"/metrics?{query}"))[0] == 400
-
-
-@pytest.mark.parametrize("coding", ["gzip", "identity"])
-async def test_a_scrape_that_is_written_piece_by_piece_is_whole(
-    run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil, coding: str
-) -> None:
-    """Bots that tell all they can fill more pieces than are put together in one go."""
-    facts = {"boot_id": "b", "config_sha": "c", "context_usage": 0.5, "peers": [{"up": True}]}
-    usage = {"usage": {"requests": 1, "input_tokens": 2, "output_tokens": 3}}
-    body = json.dumps(facts | usage).encode()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-    address = await http_bot({"/health": answer, "/mesh": answer})
-    path = tmp_path / "bots.json"
-    names = {f"bot-{n}" for n in range(100)}
-    write(path, **dict.fromkeys(names, address))
-    headers = {"Accept-Encoding": coding}
-    async with (
-        run_exporter("--targets.file", str(path), "--probe.interval", "1s") as exporter,
-        aiohttp.ClientSession() as session,
-    ):
-
-        async def scrape() -> tuple[str, str]:
-            async with session.get(exporter.url + "/metrics", headers=headers) as response:
-                return response.headers.get("Transfer-Encoding", ""), await response.text()
-
-        async def all_up() -> bool:
-            return (await scrape())[1].count("bot_usage_requests_total{") == 100
-
-        await wait_until(all_up)
-        transfer, text = await scrape()
-    assert transfer == "chunked"
-    told = {family.name: family.samples for family in text_string_to_metric_families(text)}
-    for name in ("bot_up", "bot_info", "bot_restarts", "bot_usage_output_tokens", "bot_mesh_peers_up_ratio"):
-        assert {sample.labels["bot"] for sample in told[name]} == names
-    assert told["bot_exporter_targets"][0].value == 100
-
-
-async def test_promtool_finds_no_fault_in_the_metrics(
-    run_exporter: Any, tmp_path: Path, http_bot: HttpBot, wait_until: WaitUntil
-) -> None:
-    path = tmp_path / "bots.json"
-    write(path, forge=await http_bot({"/health": LIVE, "/mesh": LIVE}), muse="127.0.0.1:1")
-    promtool = await asyncio.to_thread(binaries.find, "promtool")
-    async with run_exporter("--targets.file", str(path), "--probe.interval", "100ms") as exporter:
-
-        async def probed() -> bool:
-            return bool((await exporter.get("/metrics"))[1].count("bot_up{") == 2)
-
-        await wait_until(probed)
-        _, text = await exporter.get("/metrics")
-    pipe = asyncio.subprocess.PIPE
-    check = await asyncio.create_subprocess_exec(promtool, "check", "metrics", stdin=pipe, stderr=pipe)
-    _, complaints = await asyncio.wait_for(check.communicate(text.encode()), 30)
-    assert (check.returncode, complaints) == (0, b"")
+    write(path)
+    async with run_exporter("--targets.file", str(path)) as exporter, aiohttp.ClientSession() as session:
+        for method in ("POST", "PUT"):
+            async with session.request(method, exporter.url + "/-/reload", headers=headers) as response:
+                assert response.status == status
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        for asked in ({"Host": "any.name.example"}, link):
+            async with session.get(exporter.url + "/metrics", headers=asked) as response:
+                assert response.status == 200
+        image = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+        async with session.get(exporter.url + "/probe?bot=forge", headers=image) as response:
+            assert response.status == 403
 
 
 async def test_shards_share_the_fleet(run_exporter: Any, tmp_path: Path, wait_until: WaitUntil) -> None:
     path = tmp_path / "bots.json"
     names = {f"bot-{n}" for n in range(20)}
     write(path, **dict.fromkeys(names, "127.0.0.1:1"))
-    seen: list[str] = []
+    listed: list[str] = []
     for shard in ("0", "1"):
         flags = ("--targets.file", str(path), "--shard", shard, "--total-shards", "2")
         async with run_exporter(*flags) as exporter:
@@ -377,14 +359,14 @@ async def test_shards_share_the_fleet(run_exporter: Any, tmp_path: Path, wait_un
             await wait_until(known)
             _, text = await exporter.get("/metrics")
             assert f"bot_exporter_shard {shard}.0\n" in text
-            seen += re.findall(r'bot_info{bot="([^"]+)"', text)
-            absent = min(names.difference(seen), default="none")
+            listed += re.findall(r'bot_info{bot="([^"]+)"', text)
+            absent = min(names.difference(listed), default="none")
             if shard == "0":
                 assert await exporter.get(f"/probe?bot={absent}") == (
                     404,
                     f"bot '{absent}' is not known here: if it is a target, shard 1 of 2 watches it\n",
                 )
-    assert sorted(seen) == sorted(names)
+    assert sorted(listed) == sorted(names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.history import recall, remember
-from exporter.probe import EndpointResult, ProbeResult, Reason
+from exporter.history import append_probe, past_probes
+from exporter.probing.probe import EndpointResult, ProbeResult, Reason
 
 reasons = st.none() | st.sampled_from(Reason)
 
@@ -20,18 +20,18 @@ def result(at: float, health: Reason | None, mesh: Reason | None) -> ProbeResult
 def test_the_newest_of_each_kind_are_kept_in_order(probes: list[tuple[Reason | None, Reason | None]]) -> None:
     history = b""
     for at, (health, mesh) in enumerate(probes):
-        history = remember(history, result(at, health, mesh))
+        history = append_probe(history, result(at, health, mesh))
     numbered = list(enumerate(probes))
     well = [at for at, probe in numbered if probe == (None, None)][-4:]
     ill = [at for at, probe in numbered if probe != (None, None)][-10:]
-    past = recall(history)
+    past = past_probes(history)
     assert [entry.at for entry in past] == sorted(well + ill)
     assert all((entry.health, entry.mesh) == probes[int(entry.at)] for entry in past)
 
 
 def test_a_failure_outlives_many_successes() -> None:
-    history = remember(b"", result(1, Reason.tls, None))
+    history = append_probe(b"", result(1, Reason.tls, None))
     for at in range(2, 1000):
-        history = remember(history, result(at, None, None))
-    assert recall(history)[0].health is Reason.tls
+        history = append_probe(history, result(at, None, None))
+    assert past_probes(history)[0].health is Reason.tls
     assert len(history) < 100

@@ -1,11 +1,11 @@
-"""The names of the series: house rules, and that what is served is what is declared."""
+"""The names of the series: the rules for them, and that the served series are those declared."""
 
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import metrics
-from exporter.meters import Meters
+from exporter.exposition.self_metrics import SelfMetrics
 from exporter.settings import Settings
 
 FORBIDDEN_LABELS = {"type", "service", "env", "region", "cluster", "owner"}
@@ -26,9 +26,9 @@ def test_one_label_identifies_a_bot() -> None:
 
 
 def test_the_exporters_own_series_are_those_declared_and_exist_at_zero() -> None:
-    meters = Meters(Settings(), "1.0")
-    meters.tally.keep({"support"})
-    families = list(text_string_to_metric_families(meters.render().decode()))
+    self_metrics = SelfMetrics(Settings(), "1.0")
+    self_metrics.probe_counts.set_templates({"support"})
+    families = list(text_string_to_metric_families(self_metrics.render().decode()))
     ours = {family.name: family for family in families if family.name.startswith("bot_")}
     declared = {
         family.name.removesuffix("_total"): family for family in metrics.ALL if family not in metrics.PER_BOT
@@ -43,10 +43,10 @@ def test_the_exporters_own_series_are_those_declared_and_exist_at_zero() -> None
 
 
 def test_a_templates_series_leave_with_its_last_bot() -> None:
-    meters = Meters(Settings(), "1.0")
-    meters.tally.keep({"support", "manager"})
-    meters.tally.keep({"manager"})
-    text = meters.render().decode()
+    self_metrics = SelfMetrics(Settings(), "1.0")
+    self_metrics.probe_counts.set_templates({"support", "manager"})
+    self_metrics.probe_counts.set_templates({"manager"})
+    text = self_metrics.render().decode()
     assert 'template="manager"' in text
     assert 'template="support"' not in text
 

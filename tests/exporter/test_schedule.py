@@ -40,16 +40,16 @@ def test_every_bot_is_due_once_an_interval_however_irregularly_the_wheel_is_aske
     for bot in bots:
         ring.add(bot)
     list(ring.due(start))
-    seen: dict[str, list[float]] = {bot: [] for bot in bots}
+    slots: dict[str, list[float]] = {bot: [] for bot in bots}
     now = start
     for gap in gaps:
         now += gap
         for bot, due in ring.due(now):
             assert due <= now
-            seen[bot].append(due)
-    for times in seen.values():
-        turns = (now - start) / 5.0
-        assert int(turns - 0.01) <= len(times) <= int(turns + 0.01) + 1
+            slots[bot].append(due)
+    for times in slots.values():
+        intervals = (now - start) / 5.0
+        assert int(intervals - 0.01) <= len(times) <= int(intervals + 0.01) + 1
         assert all(abs(b - a - 5.0) < 1e-6 for a, b in pairwise(times))
 
 
@@ -106,7 +106,7 @@ def test_intervals_may_differ_and_the_longest_is_told() -> None:
     assert [bot for bot, _ in wheel.due(50.1001)] == ["forge"]
 
 
-def test_the_wheel_says_when_to_look_again() -> None:
+def test_the_wheel_says_when_the_next_slot_comes() -> None:
     wheel = Wheel()
     assert wheel.next_due(0) is None
     wheel.add("forge", 60)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.probe import EndpointResult, ProbeResult, Reason
+from exporter.probing.probe import EndpointResult, ProbeResult, Reason
+from exporter.result import NOT_ASKED
 from exporter.score import Score, Thresholds, band, next_streak, score
 
 DEFAULTS = Thresholds()
@@ -42,12 +43,12 @@ def test_a_well_bot_scores_100() -> None:
 
 
 def test_a_dead_bot_reads_20_10_0_so_that_the_rule_holds_at_its_third_failure() -> None:
-    streak, seen = 0, []
+    streak, scores = 0, []
     for _ in range(4):
         streak = next_streak(streak, DEAD)
-        seen.append((score(DEAD, streak, DEFAULTS).total, streak))
-    assert seen == [(20, 1), (10, 2), (0, 3), (0, 4)]
-    critical = [total < DEFAULTS.critical and failures >= DEFAULTS.streak for total, failures in seen]
+        scores.append((score(DEAD, streak, DEFAULTS).total, streak))
+    assert scores == [(20, 1), (10, 2), (0, 3), (0, 4)]
+    critical = [total < DEFAULTS.critical and failures >= DEFAULTS.streak for total, failures in scores]
     assert critical == [False, False, True, True]
 
 
@@ -69,6 +70,12 @@ def test_mesh_points_follow_the_share_of_peers_that_are_up() -> None:
     assert score(result(mesh=endpoint(payload=peers)), 0, DEFAULTS).mesh == 15
 
 
+def test_a_bot_without_a_mesh_reaches_100_and_dies_as_the_others() -> None:
+    assert score(result(mesh=NOT_ASKED), 0, DEFAULTS).total == 100
+    dead = result(endpoint(ok=False), NOT_ASKED)
+    assert [score(dead, streak, DEFAULTS).total for streak in (1, 2, 3)] == [20, 10, 0]
+
+
 def test_one_good_answer_ends_a_streak() -> None:
     assert next_streak(7, result()) == 0
 
@@ -85,7 +92,7 @@ def test_one_good_answer_ends_a_streak() -> None:
         (0, "critical"),
     ],
 )
-def test_bands_are_the_seeds(total: float, name: str) -> None:
+def test_bands_end_at_70_30_and_below_100(total: float, name: str) -> None:
     assert band(total) == name
 
 
@@ -105,7 +112,7 @@ def test_a_longer_streak_never_scores_more(probed: ProbeResult, streak: int, mor
 
 
 @given(st.floats(0, 100), st.floats(0, 100))
-def test_a_slower_answer_never_scores_more(one: float, other: float) -> None:
-    quick, slow = sorted((one, other))
+def test_a_slower_answer_never_scores_more(first: float, second: float) -> None:
+    quick, slow = sorted((first, second))
     scores = [score(result(endpoint(seconds=seconds)), 0, DEFAULTS).total for seconds in (quick, slow)]
     assert scores[0] >= scores[1]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sharding import mine, ordinal, shard_of
+from exporter.sharding import in_shard, ordinal, shard_of
 from exporter.targets import Target
-from sandbox import binaries
+from sandbox.process import binaries
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 
@@ -18,7 +18,7 @@ names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 @given(st.sets(names, max_size=50), st.integers(1, 20))
 def test_each_bot_is_on_exactly_one_shard(bots: set[str], total: int) -> None:
     targets = [Target(bot, "127.0.0.1:1") for bot in bots]
-    shards = [{target.bot for target in mine(targets, shard, total)} for shard in range(total)]
+    shards = [{target.bot for target in in_shard(targets, shard, total)} for shard in range(total)]
     assert sum(map(len, shards)) == len(bots)
     assert set().union(*shards) == bots
 
@@ -42,8 +42,8 @@ def test_prometheus_itself_puts_each_bot_on_the_same_shard(tmp_path: Path, total
         [promtool, "check", "service-discovery", "--timeout=1s", config, "bots"],
         capture_output=True, check=True, timeout=60,
     )  # fmt: skip
-    found = [target["labels"] for target in json.loads(done.stdout)]
-    shards = {labels["bot"]: int(labels["shard"]) for labels in found}
+    relabelled = [target["labels"] for target in json.loads(done.stdout)]
+    shards = {labels["bot"]: int(labels["shard"]) for labels in relabelled}
     assert shards == {bot: shard_of(bot, total) for bot in bots}
 
 

@@ -41,13 +41,54 @@ def test_every_field_is_read() -> None:
     assert target.labels == {"team": "core"}
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"targets": ["a:1"], "labels": {"bot": "b", "app.kubernetes.io/name": "forge", "größe": "L"}},
+        {"targets": ["host.:18790"], "labels": {"bot": "b"}},
+        {"targets": ["_forge_1:18790"], "labels": {"bot": "b"}},
+        {"targets": ["a:1"], "labels": {"bot": "b", "template": None, "__scheme__": "", "__mesh_path__": ""}},
+        {"targets": ["a:1"], "labels": {"bot": "b", "__address__": "x", "job": "y", "instance": "z"}},
+        {
+            "targets": ["a:1"],
+            "labels": {"bot": "b", "__name__": "x", "__sample_limit__": "5", "__ours__": "y"},
+        },
+        {"targets": ["a:1"], "labels": {"bot": "b", "__meta_kubernetes_annotation_long": "x" * 5000}},
+        {"targets": ["a:1"], "labels": {"bot": "b", "__metrics_path__": "/m", "__param_x": "y"}},
+    ],
+)
+def test_what_prometheus_takes_is_taken(document: dict[str, object]) -> None:
+    parsed = parse_groups([document], "bots.yml")
+    assert parsed.problems == ()
+    (target,) = parsed.targets
+    assert (target.bot, target.scheme, target.mesh_path) == ("b", "http", "/mesh")
+
+
+@pytest.mark.parametrize("group", [{"targets": None}, {"targets": [], "labels": None}])
+def test_no_targets_are_no_fault(group: dict[str, object]) -> None:
+    assert parse_groups([group], "bots.yml").problems == ()
+
+
+def test_a_target_may_promise_json() -> None:
+    (target,) = parse_groups([group(__expect__="json")], "bots.yml").targets
+    assert target.expects_json
+
+
+@pytest.mark.parametrize("value", ["http://user:hunter2@x/y", "live?token=hunter2"])
+def test_a_refusal_names_no_secret(value: str) -> None:
+    labels = {"__mesh_path__": value}
+    (problem,) = parse_groups([group(**labels)], "bots.yml").problems
+    assert "hunter2" not in str(problem)
+    assert "***" in str(problem)
+
+
 def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
     parsed = parse_groups([{"targets": [], "labels": {}}], "bots.yml")
     assert (parsed.targets, parsed.problems) == ((), ())
 
 
 @pytest.mark.parametrize(
-    ("bad", "where", "why"),
+    ("bad", "location", "reason"),
     [
         (7, "group 1", "is a int"),
         ({"targets": ["a:1"], "label": {}}, "group 1: key label", "not known"),
@@ -59,7 +100,12 @@ def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
         (group(bot="-x"), "group 1: label bot", "no bot name"),
         (group(bot="b" * 64), "group 1: label bot", "no bot name"),
         (group(bot="b", template=3), "group 1: label template", "is a int"),
-        (group(bot="b", **{"bad-name": "x"}), "group 1: label bad-name", "no label name"),
+        (group(bot="b", **{"": "x"}), "group 1: label ''", "no label name"),
+        (group(bot="b", **{"\ud800": "x"}), "group 1: label '\\ud800'", "no label name"),
+        (group(bot="b", __health_path__="/" + "x" * 600), "group 1: label __health_path__", "601 characters"),
+        (group(bot="b", __expect__="xml"), "group 1: label __expect__", "xml"),
+        (group(bot="b", __schema__="https"), "group 1: label __schema__", "not known"),
+        (group(bot="b", __mesh__="/x"), "group 1: label __mesh__", "not known"),
         (group(bot="b", template="x" * 600), "group 1: label template", "600 characters"),
         (group(bot="b", template="\ud800"), "group 1: label template", "Unicode"),
         (group(bot="b", __scheme__="ftp"), "group 1: label __scheme__", "ftp"),
@@ -67,6 +113,7 @@ def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
         (group(bot="b", __health_path__="/a b"), "group 1: label __health_path__", "no path"),
         (group(bot="b", __health_path__="http://x/y"), "group 1: label __health_path__", "no path"),
         (group(bot="b", __mesh_path__="ftp://x/y"), "group 1: label __mesh_path__", "no path"),
+        (group(bot="b", __health_path__="none"), "group 1: label __health_path__", "no path"),
         (group(bot="b", __mesh_path__="http://u:p@x/y"), "group 1: label __mesh_path__", "no path"),
         (group(bot="b", __mesh_path__="http://x:99999/y"), "group 1: label __mesh_path__", "no path"),
         (group(bot="b", __mesh_path__="http://x/y\r\nEvil: 1"), "group 1: label __mesh_path__", "no path"),
@@ -82,19 +129,19 @@ def test_a_group_without_targets_is_no_bot_and_no_fault() -> None:
         (group(bot="forge"), "group 1: label bot", "already at bots.yml: group 0"),
     ],
 )
-def test_a_bad_target_is_named_and_the_others_are_kept(bad: object, where: str, why: str) -> None:
+def test_a_bad_target_is_named_and_the_others_are_kept(bad: object, location: str, reason: str) -> None:
     parsed = parse_groups([group(), bad, group(bot="last")], "bots.yml")
     assert [target.bot for target in parsed.targets] == ["forge", "last"]
     (problem,) = parsed.problems
-    assert problem.place == f"bots.yml: {where}"
-    assert why in problem.why
+    assert problem.location == f"bots.yml: {location}"
+    assert reason in problem.reason
     assert problem.remedy
 
 
 @pytest.mark.parametrize("document", [None, {}, "text", 5])
 def test_a_document_that_is_no_list_is_refused_with_the_way_to_say_no_bots(document: object) -> None:
     (problem,) = parse_groups(document, "bots.yml").problems
-    assert problem.place == "bots.yml"
+    assert problem.location == "bots.yml"
     assert "[] means no bots" in problem.remedy
 
 
@@ -103,8 +150,8 @@ def test_a_bot_in_two_sources_is_kept_where_it_came_first_and_both_places_are_na
     merged = merge([first, second])
     assert [target.address for target in merged.targets] == ["10.0.0.1:1"]
     (problem,) = merged.problems
-    assert problem.place == "2.yml: group 0: label bot"
-    assert "1.yml: group 0" in problem.why
+    assert problem.location == "2.yml: group 0: label bot"
+    assert "1.yml: group 0" in problem.reason
 
 
 json_values = st.recursive(

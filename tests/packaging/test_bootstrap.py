@@ -36,7 +36,7 @@ def program(path: Path, script: str) -> Path:
 
 
 def stamp(checkout: Path) -> Path:
-    """A venv as a finished bootstrap leaves it, in so far as the bootstrap looks."""
+    """Make a venv as a finished bootstrap leaves it, as far as the next one reads it; return its stamp."""
     python = checkout / ".venv/bin/python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)

@@ -75,10 +75,10 @@ def test_every_mounted_file_is_in_the_repository_and_every_volume_declared() -> 
 def test_grafana_looks_for_dashboards_where_they_are_mounted() -> None:
     provisioning = ROOT / "dashboards/provisioning/dashboards"
     providers = [yaml.safe_load(path.read_text())["providers"] for path in provisioning.glob("*.yaml")]
-    wanted = {provider["options"]["path"] for group in providers for provider in group}
+    folders = {provider["options"]["path"] for group in providers for provider in group}
     mounted = {target for _, target, *_ in mounts(SERVICES["grafana"])}
-    assert wanted
-    assert wanted <= mounted
+    assert folders
+    assert folders <= mounted
 
 
 def test_no_credential_stands_in_compose() -> None:
@@ -96,6 +96,7 @@ def test_a_remediator_that_can_be_reached_has_a_token() -> None:
         environment = SERVICES[name]["environment"]
         assert environment["BOT_REMEDIATOR_LISTEN"].startswith("0.0.0.0:")
         assert environment["BOT_REMEDIATOR_TOKEN_FILE"].startswith("/run/bot/")
+        assert environment["BOT_REMEDIATOR_OPEN_METRICS"] == "true", "its Prometheus has no token"
 
 
 def test_the_demo_never_sees_the_settings_or_the_state_of_the_real_fleet() -> None:
@@ -123,10 +124,10 @@ def test_the_settings_of_an_installation_stay_out_of_git_and_of_the_image() -> N
 def compose_command() -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
-            asked = subprocess.run(
+            result = subprocess.run(
                 [*command, "version", "--short"], capture_output=True, text=True, check=False
             )
-            if re.match(r"v?[2-9]\.", asked.stdout):
+            if re.match(r"v?[2-9]\.", result.stdout):
                 return command
     pytest.skip("no Docker Compose 2 here")
 

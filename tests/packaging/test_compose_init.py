@@ -15,7 +15,7 @@ SOURCE = ROOT / "alerts/alertmanager.yml"
 
 
 def init(folder: Path, **environment: str) -> dict[str, Any]:
-    """Runs it; returns the configuration it wrote."""
+    """Run it; return the configuration it wrote."""
     script: list[str | Path] = [sys.executable, ROOT / "scripts/compose_init.py", SOURCE, folder]
     subprocess.run(script, env=environment, check=True)
     config: dict[str, Any] = yaml.safe_load((folder / "alertmanager.yml").read_text())
@@ -36,10 +36,10 @@ def test_no_two_installations_share_a_secret(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
         init(folder)
-    one, two = [
+    first, second = [
         {path.read_text() for path in folder.iterdir() if path.suffix != ".yml"} for folder in folders
     ]
-    assert not one & two
+    assert not first & second
 
 
 def test_the_services_of_other_users_can_read_and_nobody_can_write(tmp_path: Path) -> None:
@@ -83,12 +83,14 @@ def test_telegram_settings_of_the_remediator_serve_alertmanager_too(tmp_path: Pa
     config = init(
         tmp_path, BOT_REMEDIATOR_TELEGRAM_TOKEN="a-token", BOT_REMEDIATOR_TELEGRAM_CHAT_ID="-100200"
     )
-    told = [telegram for receiver in config["receivers"] for telegram in receiver.get("telegram_configs", [])]
-    assert told
-    assert {(telegram["bot_token"], telegram["chat_id"]) for telegram in told} == {("a-token", -100200)}
+    telegrams = [
+        telegram for receiver in config["receivers"] for telegram in receiver.get("telegram_configs", [])
+    ]
+    assert telegrams
+    assert {(telegram["bot_token"], telegram["chat_id"]) for telegram in telegrams} == {("a-token", -100200)}
 
 
-@pytest.mark.parametrize("given", ["BOT_REMEDIATOR_TELEGRAM_TOKEN", "BOT_REMEDIATOR_TELEGRAM_CHAT_ID"])
-def test_half_the_telegram_settings_are_none(tmp_path: Path, given: str) -> None:
-    config = init(tmp_path, **{given: "1"})
+@pytest.mark.parametrize("variable", ["BOT_REMEDIATOR_TELEGRAM_TOKEN", "BOT_REMEDIATOR_TELEGRAM_CHAT_ID"])
+def test_half_the_telegram_settings_are_none(tmp_path: Path, variable: str) -> None:
+    config = init(tmp_path, **{variable: "1"})
     assert not any("telegram_configs" in receiver for receiver in config["receivers"])

@@ -21,12 +21,12 @@ def normal(name: str) -> str:
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Name → version and all that follows it."""
+    """Return what a lock has for each name: the version and all that follows it."""
     entries = re.split(r"\n(?=\S)", (ROOT / lock).read_text().strip())
     return {normal(entry.partition("==")[0]): entry.partition("==")[2] for entry in entries}
 
 
-def wanted(extras: list[str]) -> set[str]:
+def required(extras: list[str]) -> set[str]:
     lines = [*PROJECT["dependencies"]]
     for extra in extras:
         lines += PROJECT["optional-dependencies"][extra]
@@ -51,7 +51,7 @@ def test_no_index_or_address_is_named(lock: str) -> None:
 
 @pytest.mark.parametrize(("lock", "extras"), LOCKS.items())
 def test_every_dependency_of_pyproject_is_locked(lock: str, extras: list[str]) -> None:
-    assert wanted(extras) - set(locked(lock)) == set()
+    assert required(extras) - set(locked(lock)) == set()
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-sandbox.lock"])

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("botctl", "exporter", "remediator", "templates", "dashboards", "sandbox")
+PACKAGES = ("botctl", "exporter", "remediator", "templates", "dashboards", "sandbox")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The names in a wheel built from a copy of what the Dockerfile copies."""
+    """Build a wheel from a copy of what the Dockerfile copies; return the names in it."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    tar = ["tar", "-c", "--exclude=__pycache__", *ROOMS, "pyproject.toml", "README.md", "LICENSE"]
+    tar = ["tar", "-c", "--exclude=__pycache__", *PACKAGES, "pyproject.toml", "README.md", "LICENSE"]
     packed = subprocess.run(tar, cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x"], cwd=source, input=packed, check=True)
     build = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation", "."]
@@ -27,9 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_every_module_and_data_file_is_in_the_wheel(wheel: set[str]) -> None:
-    modules = {path for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-    kinds = ("templates/*.yaml", "remediator/*.yaml", "remediator/*.json", "remediator/instance/*")
-    data = {path for kind in kinds for path in ROOT.glob(kind)}
+    modules = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    patterns = [
+        *("templates/*.yaml", "templates/*/*/**/*", "remediator/**/*.yaml", "remediator/**/*.json"),
+        "remediator/**/instance/**/*",
+    ]
+    data = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
     assert {str(path.relative_to(ROOT)) for path in modules | data} - wheel == set()
 
 

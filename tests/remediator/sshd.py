@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from remediator.cloudinit import RESTART, authorized
-from sandbox.binaries import unpacked
-from sandbox.processes import Process, free_port
+from remediator.provisioning.cloudinit import RESTART, authorized
+from sandbox.process.binaries import unpacked
+from sandbox.process.processes import Process, free_port
 
 NOBODY = 65534
 CONFIG = """\

@@ -13,7 +13,7 @@ SECRET = "planted-secret-77aa"
 
 @pytest.fixture
 def setting(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without settings of ours, to put some into."""
+    """Return an environment without settings of ours, to put some into."""
     for name, _, _ in describe():
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -34,7 +34,7 @@ def test_durations_are_written_as_prometheus_writes_them(text: str, value: float
 
 @pytest.mark.parametrize("text", ["", "30", "5 m", "-5s", "5x", "s", "1m x", "soon", "5s,"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="such as 30s"):
+    with pytest.raises(ValueError, match="write it as 250ms, 60s or 1m30s"):
         seconds(text)
 
 
@@ -42,18 +42,19 @@ def test_the_defaults_are_the_documented_ones(setting: pytest.MonkeyPatch) -> No
     settings = read_settings()
     assert settings.listen == ("127.0.0.1", 19000)
     assert settings.aws_region == "us-west-1"
-    assert settings.database_url == "sqlite+aiosqlite:///remediator.db"
+    assert settings.database_url == "sqlite:///remediator.db"
     assert (settings.fleet_max_unhealthy_ratio, settings.fleet_min_unhealthy) == (0.3, 1)
     assert settings.verify_probes == 3
-    assert settings.open_metrics
+    assert settings.metrics_are_open
+    assert settings.allowed_hosts == []
     assert settings.token is None
 
 
 def test_every_default_duration_shown_to_people_can_be_written_back(setting: pytest.MonkeyPatch) -> None:
     settings = read_settings()
-    shown = {name.removeprefix(PREFIX).lower(): default for name, default, _ in describe()}
+    defaults = {name.removeprefix(PREFIX).lower(): default for name, default, _ in describe()}
     for name in ("aws_poll", "probe_timeout", "verify_interval", "restart_timeout", "redeploy_timeout"):
-        assert parse_duration(shown[name]) == getattr(settings, name)
+        assert parse_duration(defaults[name]) == getattr(settings, name)
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -78,6 +79,12 @@ def test_every_setting_says_what_it_is() -> None:
         ("LOG_FORMAT", "xml"),
         ("ADDRESS", "both"),
         ("OPEN_METRICS", "maybe"),
+        ("ALLOWED_HOSTS", "http://bots.internal"),
+        ("ALLOWED_HOSTS", "bots.internal:19000"),
+        ("ALLOWED_HOSTS", "*"),
+        ("PUBLIC_URL", "bots.internal"),
+        ("PUBLIC_URL", "https://"),
+        ("PUBLIC_URL", "https://bots.internal:port"),
         ("TOKEN", ""),
         ("TOKEN", "   "),
     ],
@@ -99,18 +106,28 @@ def test_every_wrong_setting_is_named_at_once(setting: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:19000", "[::]:19000", "10.1.2.3:80", "example.org:80"])
-def test_without_a_token_nothing_but_loopback_is_served(setting: pytest.MonkeyPatch, address: str) -> None:
+def test_beyond_loopback_metrics_need_the_token_unless_they_are_opened(
+    setting: pytest.MonkeyPatch, address: str
+) -> None:
     put(setting, LISTEN=address)
-    with pytest.raises(SettingsError, match="set BOT_REMEDIATOR_TOKEN_FILE"):
-        read_settings()
-    put(setting, TOKEN=SECRET)
-    assert read_settings().listen[1] == int(address.rpartition(":")[2])
+    assert not read_settings().metrics_are_open
+    put(setting, OPEN_METRICS="true")
+    assert read_settings().metrics_are_open
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])
-def test_loopback_needs_no_token(setting: pytest.MonkeyPatch, address: str) -> None:
+def test_on_loopback_metrics_need_no_token_unless_they_are_closed(
+    setting: pytest.MonkeyPatch, address: str
+) -> None:
     put(setting, LISTEN=address)
-    assert read_settings().token is None
+    assert read_settings().metrics_are_open
+    put(setting, OPEN_METRICS="false")
+    assert not read_settings().metrics_are_open
+
+
+def test_names_of_the_service_are_words(setting: pytest.MonkeyPatch) -> None:
+    put(setting, ALLOWED_HOSTS="Bots.internal, remediator")
+    assert read_settings().allowed_hosts == ["bots.internal", "remediator"]
 
 
 def test_a_secret_may_stand_in_a_file(setting: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -135,11 +152,11 @@ def test_a_file_that_cannot_be_read_is_named(setting: pytest.MonkeyPatch, tmp_pa
         read_settings()
 
 
-@pytest.mark.parametrize("given", [{"TELEGRAM_TOKEN": SECRET}, {"TELEGRAM_CHAT_ID": "1"}])
+@pytest.mark.parametrize("variables", [{"TELEGRAM_TOKEN": SECRET}, {"TELEGRAM_CHAT_ID": "1"}])
 def test_telegram_takes_both_a_token_and_a_chat(
-    setting: pytest.MonkeyPatch, given: Mapping[str, str]
+    setting: pytest.MonkeyPatch, variables: Mapping[str, str]
 ) -> None:
-    put(setting, **given)
+    put(setting, **variables)
     with pytest.raises(SettingsError, match="TELEGRAM_TOKEN and _CHAT_ID go together") as caught:
         read_settings()
     assert SECRET not in str(caught.value)
@@ -148,9 +165,9 @@ def test_telegram_takes_both_a_token_and_a_chat(
 def test_secrets_print_as_stars(setting: pytest.MonkeyPatch) -> None:
     put(setting, TOKEN=SECRET, TELEGRAM_TOKEN=SECRET, TELEGRAM_CHAT_ID="1")
     settings = read_settings()
-    said = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
-    assert SECRET not in said
-    assert "**********" in said
+    printed = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert SECRET not in printed
+    assert "**********" in printed
 
 
 def test_no_wrong_setting_says_a_secret(setting: pytest.MonkeyPatch) -> None:
@@ -169,8 +186,8 @@ def test_help_lists_every_setting(setting: pytest.MonkeyPatch, capsys: pytest.Ca
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name, _, _ in describe())
+    output = capsys.readouterr().out
+    assert all(name in output for name, _, _ in describe())
 
 
 def test_an_unknown_argument_is_refused(setting: pytest.MonkeyPatch) -> None:
@@ -189,16 +206,16 @@ def test_the_process_names_what_is_wrong_and_exits_with_two(
     for wrong, words in [
         ({"LISTEN": "nonsense"}, "BOT_REMEDIATOR_LISTEN: must be HOST:PORT"),
         ({"LISTEN": "203.0.113.7:1"}, "BOT_REMEDIATOR_LISTEN: cannot listen on 203.0.113.7:1"),
-        ({"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/no.db"}, "file is not a database"),
+        ({"DATABASE_URL": f"sqlite:///{tmp_path}/no.db"}, "file is not a database"),
         ({"TEMPLATES_DIR": str(tmp_path / "templates")}, "holds no *.yaml template"),
     ]:
         with setting.context() as now:
             put(
                 now,
-                **{"LISTEN": "127.0.0.1:0", "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/s.db", **wrong},
+                **{"LISTEN": "127.0.0.1:0", "DATABASE_URL": f"sqlite:///{tmp_path}/s.db", **wrong},
             )
             assert main([]) == 2, wrong
-        said = capsys.readouterr().err
-        assert said.startswith("bot-remediator: "), said
-        assert words in said
-        assert SECRET not in said
+        errors = capsys.readouterr().err
+        assert errors.startswith("bot-remediator: "), errors
+        assert words in errors
+        assert SECRET not in errors

@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from sandbox.telegram import Telegram
-from sandbox.waiting import wait_until
+from remediator.aws.user_data import unpack
+from sandbox.process.waiting import wait_until
+from sandbox.stack.telegram import Telegram
 from tests.remediator.conftest import Api, Remediator, World, firing
 
 RunRemediator = Callable[..., AbstractAsyncContextManager[Remediator]]
@@ -24,25 +25,25 @@ QUOTING: dict[str, Any] = {"code": "ValidationException", "message": f"Value {PL
 
 
 async def test_the_token_is_nowhere_when_things_fail(
-    run_remediator: RunRemediator, world: World, telegram: Telegram, tmp_path: Path
+    run_remediator: RunRemediator, world: World, telegram: Telegram, looks: list[str], tmp_path: Path
 ) -> None:
     well, lost, failing = world.names(3)
-    heard: Any = {"telegram_api_url": telegram.url, "telegram_token": "7:people", "telegram_chat_id": "1"}
-    async with run_remediator(world.cloud, log_level="debug", **heard) as remediator:
+    channel: Any = {"telegram_api_url": telegram.url, "telegram_token": "7:people", "telegram_chat_id": "1"}
+    async with run_remediator(world.cloud, log_level="debug", queue_interval=0.5, **channel) as remediator:
         api = remediator.api
-        said: list[object] = []
+        outputs: list[object] = []
 
         async def deploy(bot: str) -> Any:
             answer = await api.begin_deploy(bot, PLANTED)
-            said.append([answer.body, dict(answer.headers)])
+            outputs.append([answer.body, dict(answer.headers)])
             if answer.status == 202:
-                said.append(await api.until_ended(answer.headers["Location"]))
+                outputs.append(await api.until_ended(answer.headers["Location"]))
             return answer
 
         for body in malformed(well):
             answer = await api.call("POST", "/deploy", data=body)
             assert 400 <= answer.status < 500, answer
-            said.append([answer.body, dict(answer.headers)])
+            outputs.append([answer.body, dict(answer.headers)])
 
         await world.cloud.break_api("PutParameter", "refuse", **QUOTING, times=1)
         assert (await deploy(lost)).status == 502
@@ -58,28 +59,34 @@ async def test_the_token_is_nowhere_when_things_fail(
         await api.alert(firing(well, note=PLANTED[:4]))
         answer = await api.post(f"/bots/{well}/redeploy", {"reason": "again"})
         assert answer.status == 202, answer
-        said.append(await api.until_ended(answer.headers["Location"]))
+        outputs.append(await api.until_ended(answer.headers["Location"]))
 
-        async def told() -> bool:
+        async def notified() -> bool:
             return len(telegram.messages) >= 3
 
-        await wait_until(told, what="the messages")
-        said += [message.text for message in telegram.messages]
-        said += await everything(api, well)
-        said += launched(world, well, lost, failing)
-        said += [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        await wait_until(notified, what="the messages")
+
+        async def asked() -> bool:
+            return PLANTED in looks
+
+        await wait_until(asked, what="a question how many updates wait, which takes the token")
+        outputs += [message.text for message in telegram.messages]
+        outputs += await everything(api, well)
+        outputs += launched(world, well, lost, failing)
+        outputs += [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
         assert remediator.process.pid is not None
-        said.append(Path(f"/proc/{remediator.process.pid}/environ").read_bytes())
-        said += files(tmp_path)  # while it runs: the write-ahead log is there
-    said += files(tmp_path)
-    for place in said:
-        text = place.decode(errors="replace") if isinstance(place, bytes) else str(place)
+        outputs.append(Path(f"/proc/{remediator.process.pid}/environ").read_bytes())
+        outputs += files(tmp_path)  # while it runs: the write-ahead log is there
+    outputs += files(tmp_path)
+    for output in outputs:
+        text = output.decode(errors="replace") if isinstance(output, bytes) else str(output)
         assert not [shape for shape in SHAPES if shape in text], text[:2000]
     parameter = world.ssm.get_parameter(Name=f"/bots/{well}/telegram-token", WithDecryption=True)["Parameter"]
     assert (parameter["Type"], parameter["Value"]) == ("SecureString", PLANTED), "it had really been there"
 
 
 def malformed(bot: str) -> list[str]:
+    """Return bodies with the token that are refused."""
     good = {"botName": bot, "botType": "support", "telegramToken": PLANTED, "environment": "staging"}
     return [
         json.dumps(good)[:-1],
@@ -92,47 +99,51 @@ def malformed(bot: str) -> list[str]:
 
 
 async def everything(api: Api, bot: str) -> list[str]:
-    """What every GET of the API answers, of this bot where it is about one."""
+    """Return what every GET of the API answers, of this bot where it is about one."""
     runs = (await api.get("/dashboard"))["state"]
-    known = {
+    parameters = {
         "bot": [bot],
-        "deploymentId": [run["deploymentId"] for run in runs["deployments"]],
-        "recoveryId": [run["recoveryId"] for run in runs["recoveries"]],
+        "deployment_id": [run["deploymentId"] for run in runs["deployments"]],
+        "id": [run["recoveryId"] for run in runs["recoveries"]],
         "version": ["1"],
-        "n": ["1"],
     }
-    found = []
+    answers, skipped = [], []
     for path, calls in (await api.get("/openapi.json"))["paths"].items():
         names = re.findall(r"\{(\w+)\}", path)
-        if "get" not in calls or any(name not in known for name in names):
+        if "get" not in calls:
             continue
-        for value in known[names[0]] if names else [""]:
-            chosen = {name: known[name][0] for name in names} | dict.fromkeys(names[:1], value)
-            filled = path.format(**chosen)
-            for query in ("", "?watch=true") if path == "/deploy/{deploymentId}" else ("",):
+        if any(name not in parameters for name in names):
+            skipped.append(path)
+            continue
+        for value in parameters[names[0]] if names else [""]:
+            first = {name: parameters[name][0] for name in names}
+            filled = path.format(**first | dict.fromkeys(names[:1], value))
+            for query in ("", "?watch=true") if path == "/deploy/{deployment_id}" else ("",):
                 answer = await api.call("GET", filled + query)
-                found.append(f"{filled}{query} {answer.status} {answer.body}")
-    assert len(found) > 10
-    return found
+                answers.append(f"{filled}{query} {answer.status} {answer.body}")
+    assert skipped == ["/rollouts/{rollout_id}"], "there is no rollout here"
+    assert any("?watch=true 200" in answer for answer in answers)
+    return answers
 
 
 def launched(world: World, *bots: str) -> list[object]:
-    """All that EC2 knows of their instances and volumes, and the user data of each."""
+    """Return all that EC2 knows of their instances and volumes, and the user data of each."""
     ours = [{"Name": "tag:bot-orchestrator:bot", "Values": list(bots)}]
     reservations = world.ec2.describe_instances(Filters=ours)["Reservations"]  # type: ignore[arg-type]
-    told: list[object] = [reservations, world.ec2.describe_volumes(Filters=ours)["Volumes"]]  # type: ignore[arg-type]
-    for instance in (one for group in reservations for one in group["Instances"]):
+    descriptions: list[object] = [reservations, world.ec2.describe_volumes(Filters=ours)["Volumes"]]  # type: ignore[arg-type]
+    for instance in (instance for group in reservations for instance in group["Instances"]):
         attribute = world.ec2.describe_instance_attribute(
             InstanceId=instance["InstanceId"], Attribute="userData"
         )
         if value := attribute.get("UserData", {}).get("Value"):
-            told.append(base64.b64decode(value))
-    assert any(isinstance(one, bytes) and b"#cloud-config" in one for one in told)
-    return told
+            descriptions.append(unpack(base64.b64decode(value)).encode())
+    user_data = [text for text in descriptions if isinstance(text, bytes)]
+    assert any(b"#cloud-config" in text for text in user_data)
+    return descriptions
 
 
 def files(folder: Path) -> list[bytes]:
-    """The log, the database, and what SQLite keeps beside it."""
-    found = [path for path in folder.iterdir() if path.is_file() and path.name.startswith("remediator")]
-    assert {path.name for path in found} >= {"remediator.db", "remediator.log"}
-    return [path.read_bytes() for path in found]
+    """Return the log, the database, and what SQLite keeps beside it."""
+    paths = [path for path in folder.iterdir() if path.is_file() and path.name.startswith("remediator")]
+    assert {path.name for path in paths} >= {"remediator.db", "remediator.log"}
+    return [path.read_bytes() for path in paths]

@@ -18,8 +18,8 @@ from botocore.config import Config
 from mypy_boto3_ec2 import EC2Client
 from mypy_boto3_ssm import SSMClient
 
-from sandbox.cloud import Cloud, SandboxBot, run_cloud
-from sandbox.waiting import wait_until
+from sandbox.cloud.client import Cloud, SandboxBot, run_cloud
+from sandbox.process.waiting import wait_until
 
 REGION = "us-west-1"
 DOCUMENT = "BotOrchestrator-RestartBot"
@@ -53,7 +53,7 @@ class Fleet:
         return {**request, "UserData": user_data(bot), **changes}
 
     def run(self, request: dict[str, Any]) -> str:
-        """RunInstances; the instance's id."""
+        """Call RunInstances, and return the instance's id."""
         instance_id = self.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
         self.launched.append(instance_id)
         return instance_id
@@ -72,18 +72,18 @@ class Fleet:
         await wait_until(reached, what=f"{instance_id} {state}")
 
     async def launch(self) -> SandboxBot:
-        """A bot of its own name that answers."""
+        """Launch a bot of a name of its own, and wait until it answers."""
         name = next(NAMES)
         self.run(self.request(name))
         await self.until_well(name)
         return await self.bot(name)
 
     async def bot(self, name: str) -> SandboxBot:
-        (found,) = [bot for bot in await self.cloud.bots() if bot.bot == name]
-        return found
+        (match,) = [bot for bot in await self.cloud.bots() if bot.bot == name]
+        return match
 
     async def get(self, bot: str, path: str = "/health", timeout: float = 10) -> tuple[int, Any]:
-        """(status, JSON), or (0, the error's name) where nobody answers."""
+        """Return (status, JSON), or (0, the error's name) where nobody answers."""
         address = (await self.bot(bot)).address
         patience = aiohttp.ClientTimeout(total=timeout)
         try:
@@ -91,33 +91,34 @@ class Fleet:
                 aiohttp.ClientSession(timeout=patience) as session,
                 session.get(f"http://{address}{path}") as response,
             ):
-                return response.status, await response.json()
+                is_json = response.content_type == "application/json"
+                return response.status, await (response.json() if is_json else response.text())
         except (aiohttp.ClientError, TimeoutError) as error:
             return 0, type(error).__name__
 
     async def until_well(self, bot: str) -> Any:
-        """What /health says once it says anything good."""
+        """Wait until it answers on both paths, and return what it tells."""
 
         async def well() -> Any:
-            status, health = await self.get(bot)
-            return health if status == 200 else None
+            status, told = await self.get(bot, "/mesh")
+            return told if status == 200 and (await self.get(bot))[0] == 200 else None
 
         return await wait_until(well, what=f"{bot} well")
 
     def send_restart(self, instance_id: str, comment: str = "") -> str:
-        """SendCommand; the command's id."""
+        """Call SendCommand, and return the command's id."""
         sent = self.ssm.send_command(
             DocumentName=DOCUMENT, InstanceIds=[instance_id], Comment=comment, TimeoutSeconds=30
         )
         return sent["Command"]["CommandId"]
 
     async def restart(self, instance_id: str) -> Any:
-        """SendCommand, and the invocation once it has ended."""
+        """Call SendCommand, and return the invocation once it has ended."""
         command_id = self.send_restart(instance_id)
 
         async def ended() -> Any:
-            found = self.ssm.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
-            return found if found["Status"] in ("Success", "Failed") else None
+            invocation = self.ssm.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
+            return invocation if invocation["Status"] in ("Success", "Failed") else None
 
         return await wait_until(ended, what="the command's end")
 
@@ -135,7 +136,7 @@ async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def booting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """A cloud whose instances boot for minutes: whatever a test does with one, it is pending."""
+    """Run a cloud whose instances boot for minutes: whatever a test does with one, it is pending."""
     async with run_cloud(tmp_path_factory.mktemp("booting"), boot_seconds=600) as cloud:
         create_document(cloud)
         yield fleet_on(cloud)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.simulator.clock import NothingHappensError, VirtualLoop, run
 from sandbox.simulator.corpus import corpus
 from sandbox.simulator.simulate import check, simulate
+from sandbox.simulator.virtual_clock import NothingHappensError, VirtualLoop, run
 
 SEEDS = 100  # .ci/run takes a thousand
 
 
 @pytest.mark.timeout(300)
 def test_no_seed_violates_anything() -> None:
-    found = [result for seed in range(SEEDS) if (result := check(seed)).violation]
-    assert not found, "\n".join(f"seed {one.seed}: {one.violation}" for one in found)
+    violations = [result for seed in range(SEEDS) if (result := check(seed)).violation]
+    assert not violations, "\n".join(f"seed {result.seed}: {result.violation}" for result in violations)
 
 
 @pytest.mark.parametrize("seed", corpus())
@@ -59,7 +59,7 @@ def test_waiting_for_what_never_comes_is_no_hang() -> None:
 
 def test_the_last_line_is_json(tmp_path: Path) -> None:
     repository = Path(__file__).parents[2]
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "sandbox.simulator", "--seeds", "4", "--processes", "2"],
         cwd=repository,
         capture_output=True,
@@ -67,7 +67,7 @@ def test_the_last_line_is_json(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     )
-    last = json.loads(told.stdout.splitlines()[-1])
+    last = json.loads(process.stdout.splitlines()[-1])
     assert (last["seeds"], last["violations"]) == (4, 0)
     assert last["events"] > 100
     assert last["seconds"] > 0

@@ -5,18 +5,19 @@ import pytest
 import yaml
 
 import templates
-from templates.facts import INSTANCE_MEMORY_GIB, is_known_model
+from templates.instance_types import INSTANCE_TYPES
+from templates.models import is_known_model, retired_for
 
 SEED = {
-    "tool-builder": ("t3.medium", "anthropic/claude-sonnet-4-20250514", "30m", "4GB", "20GB", "60s"),
-    "designer": ("t3.small", "anthropic/claude-sonnet-4-20250514", "35m", "2GB", "15GB", "60s"),
-    "support": ("t3.micro", "anthropic/claude-3-5-haiku-latest", "20m", "1GB", "10GB", "60s"),
-    "manager": ("t3.large", "anthropic/claude-opus-latest", "45m", "8GB", "30GB", "90s"),
+    "tool-builder": ("t3.medium", "anthropic/claude-sonnet-5", "30m", "4GB", "20GB", "60s"),
+    "designer": ("t3.small", "anthropic/claude-sonnet-5", "35m", "2GB", "15GB", "60s"),
+    "support": ("t3.micro", "anthropic/claude-haiku-4-5", "20m", "1GB", "10GB", "60s"),
+    "manager": ("t3.large", "anthropic/claude-opus-5", "45m", "8GB", "30GB", "90s"),
 }
 GOOD: dict[str, Any] = {
     "name": "support",
     "instance_type": "t3.micro",
-    "model": "anthropic/claude-3-5-haiku-latest",
+    "model": "anthropic/claude-haiku-4-5",
     "heartbeat": "20m",
     "memory": "1GB",
     "storage": "10GB",
@@ -71,6 +72,17 @@ def test_exactly_the_four_types_are_bundled() -> None:
         ({"instance_type": "t3.huge"}, "instance_type"),
         ({"memory": "2GB"}, "memory"),
         ({"name": "helper"}, "name"),
+        ({"dm_policy": "everybody"}, "dm_policy"),
+        ({"allow_from": [-1001234567890]}, "allow_from.0"),
+        ({"allow_from": ["123456789"]}, "allow_from.0"),
+        ({"allow_from": ["@jo"]}, "allow_from.0"),
+        ({"allow_from": [True]}, "allow_from.0"),
+        ({"allow_from": [1 << 52]}, "allow_from.0"),
+        ({"group_allow_from": [0]}, "group_allow_from.0"),
+        ({"groups": [123456789]}, "groups.0"),
+        ({"group_policy": "pairing"}, "group_policy"),
+        ({"fallbacks": ["haiku"]}, "fallbacks.0"),
+        ({"environments": {"staging": {"allow_from": 7}}}, "allow_from"),
         ({"environments": {"qa": {}}}, "environments.qa"),
         ({"environments": {"staging": {"heartbeat": "x"}}}, "heartbeat"),
         ({"environments": {"staging": {"name": "other"}}}, "environments.staging.name"),
@@ -98,6 +110,13 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
         templates.load(tmp_path)
 
 
+def test_bots_of_a_type_may_have_no_mesh(tmp_path: Path) -> None:
+    loaded = templates.load(write(tmp_path, probe={"mesh_path": "none"}))
+    assert loaded.get("support", "production").probe.mesh_path == "none"
+    with pytest.raises(templates.TemplateError, match="health_path"):
+        templates.load(write(tmp_path, probe={"health_path": "none"}))
+
+
 def test_an_environment_changes_only_what_it_names(tmp_path: Path) -> None:
     loaded = templates.load(
         write(tmp_path, environments={"staging": {"heartbeat": "1h", "probe": {"port": 9}}})
@@ -106,6 +125,14 @@ def test_an_environment_changes_only_what_it_names(tmp_path: Path) -> None:
     assert (staging.heartbeat, staging.probe.port, staging.probe.mesh_path) == ("1h", 9, "/mesh")
     assert (production.heartbeat, production.probe.port) == ("20m", 18790)
     assert staging.model == production.model
+
+
+def test_who_may_talk_to_it_differs_by_environment(tmp_path: Path) -> None:
+    overlay = {"development": {"allow_from": [7, 8], "groups": []}}
+    loaded = templates.load(write(tmp_path, allow_from=[5], groups=[-1001], environments=overlay))
+    production, development = loaded.get("support", "production"), loaded.get("support", "development")
+    assert (production.allow_from, production.groups) == ([5], [-1001])
+    assert (development.allow_from, development.groups) == ([7, 8], []), "a list is replaced, not added to"
 
 
 def test_an_unknown_type_is_a_key_error() -> None:
@@ -121,7 +148,7 @@ def test_staging_proves_what_production_runs_and_development_costs_no_more(name:
     )
     differing = {field for field, value in staging if value != getattr(production, field)}
     assert differing == {"heartbeat"}
-    sizes = list(INSTANCE_MEMORY_GIB)
+    sizes = list(INSTANCE_TYPES)
     assert sizes.index(development.instance_type) <= sizes.index(production.instance_type)
     assert development.storage_gib <= production.storage_gib
     assert development.capabilities == production.capabilities
@@ -137,6 +164,8 @@ def test_the_models_of_the_bundled_types_are_known(name: str) -> None:
     ("model", "known"),
     [
         ("anthropic/claude-opus-4-8", True),
+        ("anthropic/claude-mythos-5", True),
+        ("anthropic/claude-3-opus-20240229", True),
         ("openai/gpt-5.5", True),
         ("anthropic/gpt-5", False),
         ("anthropic/claude-sonet-4", False),
@@ -146,12 +175,26 @@ def test_the_models_of_the_bundled_types_are_known(name: str) -> None:
         ("", False),
     ],
 )
-def test_a_model_is_known_by_provider_and_family(model: str, known: bool) -> None:
+def test_a_model_is_known_by_the_catalogue_or_the_price_list(model: str, known: bool) -> None:
     assert is_known_model(model) is known
 
 
+@pytest.mark.parametrize(
+    ("model", "instead"),
+    [
+        ("google/gemini-1.5-flash", "google/gemini-2.5-flash"),
+        ("azure-openai-responses/gpt-5.3-codex-spark", ""),
+        ("google/gemini-2.5-flash", None),
+        ("anthropic/claude-3-5-haiku-latest", None),  # it has an alias
+        ("acme/gemini-1.5-flash", None),
+    ],
+)
+def test_a_retired_model_without_an_alias_names_the_one_to_use(model: str, instead: str | None) -> None:
+    assert retired_for(model) == instead
+
+
 def test_everything_but_what_names_the_type_may_differ_for_one_bot() -> None:
-    of_the_type = {"name", "description", "models", "scaling"}
+    of_the_type = {"name", "description", "models", "scaling", "files"}
     assert set(templates.OVERRIDABLE) == set(templates.BotTemplate.model_fields) - of_the_type
 
 

@@ -1,0 +1,57 @@
+"""What the API's functions share: the runtime behind a request, who sends it, and what it names."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from remediator.aws.errors import AwsError
+from remediator.errors import Refused
+from remediator.model import Bot
+from remediator.provisioning.idle import take_over
+from remediator.runtime import Runtime
+from remediator.store.transaction import Transaction
+
+T = TypeVar("T")
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Return what the app has put there when it started."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def actor_of(request: Request, by: str = "") -> str:
+    """Return the name for the audit trail: `by` where the request gives one, else the client's address."""
+    return by or f"api:{request.client.host if request.client else 'unknown'}"
+
+
+def not_found(field: str, value: str, remedy: str) -> Refused:
+    """Return the refusal (unknown) of a request that names nothing there is."""
+    return Refused("unknown", f"there is no {value[:80]!r}", field=field, remedy=remedy)
+
+
+async def bot_named(tx: Transaction, name: str, field: str = "bot") -> Bot:
+    """Return the bot; raise Refused (unknown) where there is none."""
+    bot = await tx.bot(name)
+    if bot is None:
+        raise not_found(field, name, "GET /sd lists the bots")
+    return bot
+
+
+async def free_bot(tx: Transaction, name: str, actor: str, field: str = "bot") -> Bot:
+    """Return the bot, for a run that the actor asks for; a recovery of it that only waits is ended.
+
+    Raise Refused: unknown where there is none, conflict where a run is at work on it.
+    """
+    bot = await bot_named(tx, name, field)
+    await take_over(tx, bot, actor, field)
+    return bot
+
+
+async def answered(call: Awaitable[T], field: str = "instanceId") -> T:
+    """Return AWS's answer; raise Refused (unavailable) where it refuses or does not answer."""
+    try:
+        return await call
+    except AwsError as error:
+        raise Refused("unavailable", str(error), field=field, remedy=error.remedy) from None
