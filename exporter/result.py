@@ -84,7 +84,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def read(cls, payload: Mapping[str, object] | None) -> "Facts":
-        if not payload or payload.keys() <= _BARE:
+        if not payload or _TOLD.isdisjoint(payload):
             return _NO_FACTS
         usage = payload.get("usage")
         counts = usage if isinstance(usage, dict) else {}
@@ -106,7 +106,13 @@ class Facts(NamedTuple):
 
 
 _NO_FACTS = Facts()
-_BARE = {"ok", "status"}  # all that OpenClaw's /health tells
+# The fields that facts are read from: OpenClaw's /health has none of them.
+_TOLD = frozenset(
+    {
+        "boot_id", "started_at", "version", "config_sha", "context_usage", "usage", "memory_bytes",
+        "turn_age_seconds", "channels",
+    }
+)  # fmt: skip
 
 
 class ProbeResult(NamedTuple):
@@ -124,6 +130,8 @@ class ProbeResult(NamedTuple):
         if not self.mesh.payload or None not in health:
             return health
         mesh = Facts.read(self.mesh.payload)
+        if mesh is _NO_FACTS:
+            return health
         return Facts._make(other if own is None else own for own, other in zip(health, mesh, strict=True))
 
     @property

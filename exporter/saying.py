@@ -94,7 +94,7 @@ def _complaint_of(document: dict[object, object]) -> str:
             value = document[name]
             if not isinstance(value, dict):
                 plain = True
-                if _says_ill(value, flag=name in _FLAGS):
+                if value is not True and _says_ill(value, flag=name in _FLAGS):
                     return f'the answer says "{name}": {json.dumps(value)}'
     if plain:
         return ""
@@ -127,8 +127,11 @@ def _complaint_in_full(document: object) -> str:
 
 
 def _word(text: str) -> str:
-    if len(text) > _LONGEST_WORD:
-        return ""
+    return _normalized(text) if len(text) <= _LONGEST_WORD else ""
+
+
+@lru_cache(maxsize=256)  # most bots say one of a few words
+def _normalized(text: str) -> str:
     return text.strip(" \t\r\n.!\0\"'").lower().replace(" ", "_").replace("-", "_")
 
 

@@ -186,7 +186,7 @@ async def empty_route(folder: Path, seconds: float) -> tuple[float, float]:
 
 @dataclass
 class Payloads:
-    """Payloads of Alertmanager in which every alert is a new episode of a bot that is not ours."""
+    """Payloads of Alertmanager in which every alert is new, and of a bot that is not ours."""
 
     size: int
     sent: int = 0
@@ -195,7 +195,7 @@ class Payloads:
         start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.sent)
         self.sent += 1
         at = start.isoformat()
-        return json.dumps(webhook(*(firing(f"away-{bot}", starts_at=at) for bot in range(self.size))))
+        return json.dumps(webhook(*(firing(f"away-{self.sent}-{bot}", starts_at=at) for bot in range(self.size))))
 
 
 async def acknowledge(service: Replica, payloads: Payloads, count: int) -> list[float]:

@@ -67,6 +67,28 @@ def test_a_thousand_channels_are_a_few() -> None:
     assert len(channels) == MAX_CHANNELS
 
 
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        ("boot_id", {"boot_id": "b"}),
+        ("started_at", {"started_at": "t"}),
+        ("version", {"version": "1"}),
+        ("config_sha", {"config_sha": "c"}),
+        ("context_usage", {"context_usage": 0.5}),
+        ("requests", {"usage": {"requests": 1}}),
+        ("input_tokens", {"usage": {"input_tokens": 1}}),
+        ("output_tokens", {"usage": {"output_tokens": 1}}),
+        ("failed_by", {"usage": {"failed": 1}}),
+        ("memory_bytes", {"memory_bytes": 1}),
+        ("turn_age_seconds", {"turn_age_seconds": 1}),
+        ("channels", {"channels": []}),
+    ],
+)
+def test_each_fact_is_read_where_nothing_else_is_told(fact: str, told: dict[str, object]) -> None:
+    facts = Facts.read(told)
+    assert [name for name in Facts._fields if getattr(facts, name) is not None] == [fact]
+
+
 @pytest.mark.parametrize("fact", ["memory_bytes", "turn_age_seconds"])
 @pytest.mark.parametrize("value", [-1, 1e15, "5", True, None, [1]])
 def test_a_number_that_makes_no_sense_is_no_fact(fact: str, value: Any) -> None:

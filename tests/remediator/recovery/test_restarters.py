@@ -292,7 +292,8 @@ def test_the_document_takes_no_parameters_and_can_run_nothing_else() -> None:
 async def test_the_documents_are_registered_and_brought_up_to_date(world: World, tmp_path: Path) -> None:
     region = "eu-north-1"
     settings = settings_for(tmp_path / "db", world.cloud, aws_region=region)
-    aws = Aws(region=region, endpoint_url=settings.aws_endpoint_url, concurrency=2)
+    # A client that asks again after its timeout finds its own document there: this one waits.
+    aws = Aws(region=region, endpoint_url=settings.aws_endpoint_url, concurrency=2, timeout=100)
     environment = {
         "BOT_REMEDIATOR_AWS_REGION": region,
         "BOT_REMEDIATOR_AWS_ENDPOINT_URL": world.cloud.endpoint_url,
@@ -303,7 +304,6 @@ async def test_the_documents_are_registered_and_brought_up_to_date(world: World,
         merged = os.environ | credentials() | environment
         return subprocess.run(argv, env=merged, capture_output=True, text=True, check=True).stdout
 
-    # By a client that waits: one that asks again after its short timeout finds its own document there.
     session = boto3.session.Session("sandbox", "sandbox", region_name=region)
     ssm: SSMClient = MAKE_CLIENT(session, "ssm", endpoint_url=world.cloud.endpoint_url)
     older = RESTART.content.replace("systemctl reset-failed bot.service", "true")
