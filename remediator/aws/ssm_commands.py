@@ -101,28 +101,48 @@ class SsmCommands(AwsClient):
         return await self._call("SendCommand", send)
 
     async def register_document(self, document: Document) -> Registration:
-        """Create or update a document of the account."""
+        """Create or update a document of the account, also where an earlier call got half of the way."""
         request: Any = {"Name": document.name, "DocumentFormat": "JSON", "Content": document.content}
-        try:
-            await self._call(
-                "CreateDocument", lambda: self._ssm.create_document(**request, DocumentType="Command")
-            )
-            return "created"
-        except AwsError as error:
-            if error.code != "DocumentAlreadyExists":
-                raise
-        registered = await self._call("GetDocument", lambda: self._ssm.get_document(Name=document.name))
-        if json.loads(registered["Content"]) == json.loads(document.content):
+        content = json.loads(document.content)
+        registered = await self._registered(document.name)
+        if registered is None:
+            try:
+                await self._call(
+                    "CreateDocument", lambda: self._ssm.create_document(**request, DocumentType="Command")
+                )
+                return "created"
+            except AwsError as error:
+                if error.code != "DocumentAlreadyExists":
+                    raise
+            # Another was faster, or the first answer to this very call was lost.
+            registered = await self._registered(document.name)
+            if registered is not None and registered[1] == content:
+                return "created"
+        if registered is not None and registered[1] == content:
             return "unchanged"
-        updated = await self._call(
-            "UpdateDocument", lambda: self._ssm.update_document(**request, DocumentVersion="$LATEST")
-        )
-        version = updated["DocumentDescription"]["DocumentVersion"]
+        latest = await self._registered(document.name, DocumentVersion="$LATEST")
+        if latest is not None and latest[1] == content:  # it is no default only for want of the last step
+            version = latest[0]
+        else:
+            updated = await self._call(
+                "UpdateDocument", lambda: self._ssm.update_document(**request, DocumentVersion="$LATEST")
+            )
+            version = updated["DocumentDescription"]["DocumentVersion"]
         await self._call(
             "UpdateDocumentDefaultVersion",
             lambda: self._ssm.update_document_default_version(Name=document.name, DocumentVersion=version),
         )
         return "updated"
+
+    async def _registered(self, name: str, **version: Any) -> tuple[str, object] | None:
+        """Return number and parsed content of a document's default (or given) version; None if unknown."""
+        try:
+            answer = await self._call("GetDocument", lambda: self._ssm.get_document(Name=name, **version))
+        except AwsError as error:
+            if error.code == "InvalidDocument":
+                return None
+            raise
+        return answer["DocumentVersion"], json.loads(answer["Content"])
 
     async def find_restart(self, instance_id: str, idempotency_key: str) -> str | None:
         """Return the id of the command that was sent under that key, if it was sent."""

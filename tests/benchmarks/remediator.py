@@ -195,7 +195,9 @@ class Payloads:
         start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.sent)
         self.sent += 1
         at = start.isoformat()
-        return json.dumps(webhook(*(firing(f"away-{self.sent}-{bot}", starts_at=at) for bot in range(self.size))))
+        return json.dumps(
+            webhook(*(firing(f"away-{self.sent}-{bot}", starts_at=at) for bot in range(self.size)))
+        )
 
 
 async def acknowledge(service: Replica, payloads: Payloads, count: int) -> list[float]:

@@ -314,5 +314,9 @@ async def test_the_documents_are_registered_and_brought_up_to_date(world: World,
         registered = ssm.get_document(Name=document.name)["Content"]
         assert json.loads(registered) == json.loads(document.content)
         assert await aws.register_document(document) == "unchanged"
+    # One who was killed between the two calls of an update left the newest version without being the default.
+    ssm.update_document_default_version(Name=RESTART.name, DocumentVersion="1")
+    assert await aws.register_document(RESTART) == "updated"
+    assert await aws.register_document(RESTART) == "unchanged"
     ssm.delete_document(Name=RESTART.name)
     assert await aws.register_document(RESTART) == "created"
