@@ -41,8 +41,8 @@ SOFTWARE: Final[Mapping[str, str]] = {
     "OPENCLAW_BEFORE": "2026-09-26",  # of its 330 dependencies, none that is newer
 }
 
-# Of 8 KiB the comments would take 1: those of JavaScript, and lines that are one of a script or a unit.
-_COMMENT: Final = re.compile(r"^ *#(?!!).*\n", re.MULTILINE)
+# Of 8 KiB the comments would take 1.5: those of JavaScript, docstrings, and whole lines of scripts and units.
+_COMMENT: Final = re.compile(r'^ *#(?!!).*\n|^ *"""(?s:.*?)"""\n+', re.MULTILINE)
 _COMMENT_OF_JAVASCRIPT: Final = re.compile(r"^ *// .*\n| +// .*$", re.MULTILINE)
 ARM64: Final[Mapping[str, str]] = {  # that differs there
     "NODE_SHA256": "6b4484c2190274175df9aa8f28e2d758a819cb1c1fe6ab481e2f95b463ab8508",  # linux-arm64

@@ -42,10 +42,10 @@ class Gateway:
     def target(self) -> Target:
         return Target(self.bot, f"127.0.0.1:{self.port}")
 
-    async def restart(self, *, standby: bool = False) -> None:
+    async def restart(self, *, standby: bool = False, environment: Mapping[str, str] | None = None) -> None:
         """Do as systemd does; returns once it is ready. `standby`: without its channels."""
         await self.process.aclose()
-        self.process.env |= {SKIP: "1" if standby else ""}
+        self.process.env |= {SKIP: "1" if standby else "", **(environment or {})}
         await self.process.start()
 
 

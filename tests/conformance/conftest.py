@@ -56,6 +56,8 @@ class Bot:
     """Take its channel away."""
     silence: Callable[[], Awaitable[None]]
     """Let calls of its model fail as where the provider no longer has the model."""
+    rob: Callable[[], Awaitable[None]]
+    """Take the key of its model away, and write to it: its turns fail before they call the model."""
 
     @property
     def url(self) -> str:
@@ -91,8 +93,8 @@ async def sandbox_bot(home: Path) -> AsyncIterator[Bot]:
         (home / "standby").touch() if standby else (home / "standby").unlink(missing_ok=True)
         await process.start()
 
-    async def show(kind: str) -> None:
-        (home / "fault.new").write_text(json.dumps({"kind": kind, "reason": "model_not_found"}))
+    async def show(kind: str, reason: str = "model_not_found") -> None:
+        (home / "fault.new").write_text(json.dumps({"kind": kind, "reason": reason}))
         (home / "fault.new").replace(home / "fault")
 
     async def nothing() -> None:
@@ -113,6 +115,7 @@ async def sandbox_bot(home: Path) -> AsyncIterator[Bot]:
             release=heal,
             deafen=lambda: show("deaf"),
             silence=lambda: show("mute"),
+            rob=lambda: show("mute", "auth"),
         )
 
 
@@ -144,6 +147,10 @@ async def real_bot(openclaw: OpenClaw, home: Path) -> AsyncIterator[Bot]:
             async def release() -> None:
                 models.mend()
 
+            async def rob() -> None:
+                await gateway.restart(environment={"ANTHROPIC_API_KEY": ""})
+                await speak()
+
             async def deafen() -> None:
                 telegram.refused[PLANTED] = 401
 
@@ -158,6 +165,7 @@ async def real_bot(openclaw: OpenClaw, home: Path) -> AsyncIterator[Bot]:
                 release=release,
                 deafen=deafen,
                 silence=lambda: fail("model_not_found"),
+                rob=rob,
             )
 
 

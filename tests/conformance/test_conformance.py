@@ -196,6 +196,15 @@ async def test_a_bot_whose_model_is_gone_is_live_and_counts_failures_of_that_kin
     assert model["failed"] == usage["failed"]
 
 
+async def test_a_bot_without_the_key_of_its_model_is_live_and_counts_turns_that_fail(bot: Bot) -> None:
+    await bot.rob()
+    result = await until(bot, lambda told: told["usage"]["failed_by"].get("auth"), "a turn that failed")
+    assert result.health.ok
+    told: Any = result.mesh.payload
+    assert told["ok"] is True
+    assert told["usage"]["models"][told["model"]]["failed"] == told["usage"]["failed"]
+
+
 async def test_a_bot_whose_channel_is_down_is_live_and_says_so(bot: Bot) -> None:
     if not bot.version.startswith(SANDBOX) and "OPENCLAW" not in os.environ:
         pytest.skip("a real one tries its channel for many minutes before it says so; OPENCLAW=1 waits")

@@ -25,16 +25,22 @@ const { port } = server.address();
 const hub = { url: `http://127.0.0.1:${port}` };
 const peers = { hub, gone: { url: "http://127.0.0.1:1" }, odd: { url: "?" } };
 const channels = { telegram: {}, irc: { enabled: false }, defaults: {}, a2a: { peers } };
+const agents = { defaults: { model: { primary: "nowhere/far/away", fallbacks: [] } } };
 const hooks = {};
+const listeners = [];
 let route;
 const { default: plugin } = await import(process.argv[2]);
-plugin.register({
-  runtime: { version: "1.2.3", config: { current: () => ({ gateway: { port }, channels }) } },
-  pluginConfig: { config_sha: "c0ffee" },
-  on: (name, hook) => (hooks[name] = hook),
-  registerHttpRoute: (description) => (route = description),
-});
-for (const [name, event] of events) hooks[name](event);
+const current = () => ({ gateway: { port }, channels, agents });
+const onAgentEvent = (listener) => listeners.push(listener);
+for (let times = 0; times < 2; times++) // OpenClaw may load it more than once: listeners add up, hooks do not
+  plugin.register({
+    runtime: { version: "1.2.3", config: { current }, events: { onAgentEvent } },
+    pluginConfig: { config_sha: "c0ffee" },
+    on: (name, hook) => (hooks[name] = hook),
+    registerHttpRoute: (description) => (route = description),
+  });
+for (const [name, event] of events)
+  for (const call of name === "agent" ? listeners : [hooks[name]]) call(event);
 const response = { writeHead: () => response, end: (body) => console.log(body) };
 await route.handler({}, response);
 server.close();
@@ -167,6 +173,30 @@ def test_a_call_that_timed_out_on_the_way_is_a_timeout_whatever_the_turn_says(no
     assert usage["failed_by"] == {"timeout": 1}
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ('No API key found for provider "nowhere"', "auth"),
+        ("Unknown model: nowhere/far/away", "model_not_found"),
+        (None, "other"),
+    ],
+)
+def test_a_turn_that_fails_before_it_calls_a_model_has_failed_once(
+    node: str, error: str | None, kind: str
+) -> None:
+    def lifecycle(phase: str, run: str) -> list[object]:
+        return ["agent", {"runId": run, "stream": "lifecycle", "data": {"phase": phase, "error": error}}]
+
+    told = ["agent", {"runId": "t", "stream": "tool", "data": {"phase": "error"}}]
+    began = ["model_call_started", CALL]
+    end = ["agent_end", {"runId": "r", "messages": [{"stopReason": "error", "errorMessage": "529"}]}]
+    usage = mesh(node, events=[lifecycle("start", "s"), lifecycle("error", "s"), told])["usage"]
+    assert (usage["requests"], usage["failed"], usage["failed_by"]) == (0, 1, {kind: 1})
+    assert usage["models"]["nowhere/far/away"]["failed"] == 1
+    usage = mesh(node, events=[began, ERROR, end, lifecycle("error", "r")])["usage"]
+    assert (usage["failed"], usage["failed_by"]) == (1, {"overloaded": 1}), "its call was counted"
+
+
 def test_the_age_of_a_turn_is_that_of_its_oldest_call_that_runs(node: str) -> None:
     older, newer = ["model_call_started", CALL], ["model_call_started", {**CALL, "callId": "r:2"}]
     ended = ["model_call_ended", {**CALL, "outcome": "completed"}]
@@ -178,7 +208,7 @@ def test_what_is_not_known_is_left_out(node: str) -> None:
     answer = mesh(node)
     assert answer.keys() == {
         *("ok", "version", "config_sha", "boot_id", "started_at", "usage", "eventLoop", "channels", "peers"),
-        *("memory_bytes", "turn_age_seconds"),
+        *("memory_bytes", "turn_age_seconds", "model"),
     }
     assert answer["memory_bytes"] > 1e6
     assert (answer["version"], answer["config_sha"]) == ("1.2.3", "c0ffee")

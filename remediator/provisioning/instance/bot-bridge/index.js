@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 
 const FRESH_MS = 5000; // an answer is used again for so long
 const TIMEOUT_MS = 2000; // of a request to a peer
+const MOST_RUNS = 1000; // that are remembered
 const REASON_MS = 300_000; // a call waits so long for the end of its turn
 const NO_CHANNELS = new Set(["defaults", "a2a"]); // keys of `channels` that name none
 const NONE = { requests: 0, failed: 0, input_tokens: 0, output_tokens: 0 };
@@ -18,6 +19,7 @@ const FAILURES = Object.entries({ // by what the provider said; the first that f
 // Of the process, not of the plugin: OpenClaw may load a plugin anew without a restart.
 const state = (globalThis[Symbol.for("bot-bridge")] ??= {
   calls: new Map(), // of the model, that run: since when, by id
+  runs: new Set(), // turns that called it, or whose failure is counted, by id
   ended: [], // calls whose turn has not
   ready: {}, // the last answer of /ready
   facts: {
@@ -27,7 +29,7 @@ const state = (globalThis[Symbol.for("bot-bridge")] ??= {
     usage: { ...NONE, failed_by: {}, models: {} },
   },
 });
-const { calls, facts } = state;
+const { calls, facts, runs } = state;
 
 const count = (value) => (Number.isFinite(value) && value > 0 ? value : 0);
 const input = (usage) => count(usage?.input) + count(usage?.cacheRead) + count(usage?.cacheWrite);
@@ -56,6 +58,20 @@ function settle(fits, message) {
   }
 }
 
+function remember(runId) {
+  if (runs.size >= MOST_RUNS) runs.delete(runs.values().next().value); // the oldest
+  runs.add(runId);
+}
+
+// Count a turn that failed before it called a model, as for want of a key.
+function fail(runId, error, name) {
+  if (runs.has(runId)) return; // every loading of the plugin listens
+  remember(runId);
+  const [provider, ...model] = name.split("/");
+  state.ended.push({ runId, provider, model: model.join("/"), outcome: "error" });
+  settle((call) => call.runId === runId, { errorMessage: error });
+}
+
 async function get(url) {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: "error" });
@@ -77,8 +93,17 @@ async function agent([name, { url }]) {
   return { name, up: status === 200 };
 }
 
+function configOf(api) {
+  return api.runtime.config?.current?.() ?? api.config;
+}
+
+function modelOf(config) {
+  const model = config.agents?.defaults?.model;
+  return model?.primary ?? model;
+}
+
 async function look(api) {
-  const config = api.runtime.config?.current?.() ?? api.config;
+  const config = configOf(api);
   const port = process.env.OPENCLAW_GATEWAY_PORT || config.gateway?.port || 18789;
   const agents = Object.entries(config.channels?.a2a?.peers ?? {}).filter(([, peer]) => URL.canParse(peer?.url));
   const [ready, ...others] = await Promise.all([
@@ -94,12 +119,11 @@ async function look(api) {
   const now = performance.now();
   const [oldest = now] = calls.values();
   settle(({ at }) => now - at > REASON_MS);
-  const model = config.agents?.defaults?.model;
   return {
     ok,
     version: api.runtime.version,
     config_sha: api.pluginConfig?.config_sha, // of the configuration that this process loaded
-    model: model?.primary ?? model,
+    model: modelOf(config),
     ...facts,
     memory_bytes: process.memoryUsage.rss(),
     turn_age_seconds: (now - oldest) / 1000,
@@ -113,7 +137,13 @@ export default {
   id: "bot-bridge",
   name: "Bot bridge",
   register(api) {
-    api.on("model_call_started", ({ callId }) => void calls.set(callId, performance.now()));
+    api.on("model_call_started", ({ runId, callId }) => {
+      remember(runId);
+      calls.set(callId, performance.now());
+    });
+    api.runtime.events?.onAgentEvent?.(({ runId, stream, data }) => {
+      if (stream === "lifecycle" && data.phase === "error") fail(runId, data.error, modelOf(configOf(api)) ?? "");
+    });
     api.on("model_call_ended", (call) => {
       calls.delete(call.callId);
       state.ended.push({ ...call, at: performance.now() });
