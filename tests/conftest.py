@@ -7,14 +7,24 @@ from _pytest.terminal import TerminalReporter
 
 # Files whose tests take longest, the longest first: begun last, they would leave all other workers idle.
 LONGEST = (
+    "conformance/test_conformance.py",  # these two mostly wait: for npm, and for gateways to start
+    "live/test_live_bots.py",
     "docs/test_commands.py",
+    "remediator/aws/test_aws_faults.py",
+    "sandbox/cloud/test_bots.py",
+    "botctl/test_commands.py",
     "remediator/crash/test_crash_points.py",
-    "benchmarks/test_quick.py",
-    "simulator/test_teeth.py",
-    "remediator/backup/test_restore_crash.py",
-    "packaging/test_make.py",
     "remediator/crash/test_postgres_replicas.py",
+    "dashboards/test_live.py",
+    "remediator/recovery/test_recovery.py",
+    "chaos/test_chaos.py",
+    "benchmarks/test_quick.py",
+    "remediator/provisioning/test_openclaw.py",
+    "remediator/provisioning/test_pairing.py",
     "remediator/crash/test_kill.py",
+    "simulator/test_teeth.py",
+    "packaging/test_make.py",
+    "remediator/backup/test_restore_crash.py",
 )
 ROOT = Path(__file__).parent
 JUDGED = ("passed", "failed", "error", "xfailed", "xpassed")
