@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from remediator.model import Approval, Bot, Effect, Hold, Mode, Run, StoredAlert, Symptom, Tier, Verdict
-from remediator.monitoring.alertmanager import silenced_by
+from remediator.monitoring.alertmanager import Silences
 from remediator.monitoring.prober import Observation
 from remediator.recovery.dependencies import Dependency, held_by
 from remediator.recovery.limits import Limits, tokens
@@ -35,7 +35,7 @@ class Observations:
     bot: Observation
     fleet: Fleet
     monitoring_problem: str  # why alerts cannot be trusted; empty if they can
-    silences: Sequence[Mapping[str, Any]]
+    silences: Silences
     queues: Queues = field(default_factory=dict)  # of the bot's channels, where a run for a deaf bot asked
 
 
@@ -82,6 +82,7 @@ class Situation:
     mode: Mode
     approval: Approval | None
     dependency: str = ""  # why no tier would help: what the bot needs is away
+    silences_doubt: str = ""  # why other silences may hold; empty where Alertmanager was asked
     unseen: str = ""  # the fault of ours for which the bot could not be looked at; empty if it was
 
 
@@ -108,7 +109,8 @@ def situation_of(
         alerts_firing=any(alert.status == "firing" for alert in records.alerts),
         cancel=records.run.cancel if records.run is not None else None,
         holds=[_describe(hold) for hold in records.holds if hold.covers(bot, now)],
-        silenced=silenced_by(observations.silences, labels),
+        silenced=observations.silences.covering(labels),
+        silences_doubt=observations.silences.doubt,
         monitoring_problem=observations.monitoring_problem,
         fleet=observations.fleet,
         storm=records.storm,
@@ -239,7 +241,7 @@ def _paused(situation: Situation) -> Verdict:
 def _silenced(situation: Situation) -> Verdict:
     if situation.silenced:
         return _unless_manual(situation, "silenced", Effect.hold, situation.silenced)
-    return _go("silenced", "no silence in Alertmanager")
+    return _go("silenced", situation.silences_doubt or "no silence in Alertmanager")
 
 
 def _monitoring(situation: Situation, limits: Limits) -> Verdict:

@@ -19,7 +19,7 @@ from remediator.errors import Refused, first_line
 from remediator.metrics import Metrics
 from remediator.model import Run, Verdict
 from remediator.modes import mode_for_scaling
-from remediator.monitoring.alertmanager import Alertmanager, silenced_by
+from remediator.monitoring.alertmanager import Alertmanager
 from remediator.monitoring.prometheus import Prometheus
 from remediator.periodic import run_every
 from remediator.provisioning import deploy, retire
@@ -162,7 +162,7 @@ class Autoscaler:
         groups: list[tuple[ScaledGroup, Group]] = []
         for scaled in self.groups():
             labels = [{"template": scaled.template, "environment": scaled.environment}]
-            silenced = silenced_by(silences, labels)
+            silenced = silences.covering(labels)
             group = await self._scale(scaled, Readings(fleet, problem or silenced, valid_until))
             if group is None:
                 return

@@ -1,12 +1,11 @@
 """Production's classes that ask what is outside: here the world answers, and the oracle watches."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from exporter.targets import Target
-from remediator.monitoring.alertmanager import Alertmanager
+from remediator.monitoring.alertmanager import Alertmanager, Silences
 from remediator.monitoring.prober import Observation, Prober
 from remediator.monitoring.prometheus import Prometheus, PrometheusError
 from remediator.recovery.monitoring_status import MonitoringStatus
@@ -69,8 +68,8 @@ class SimulatedAlertmanager(Alertmanager):
 
     replica: Owner
 
-    async def silences(self) -> list[Mapping[str, Any]]:
-        return self.replica.shared.silences
+    async def silences(self) -> Silences:
+        return Silences(self.replica.shared.silences)
 
 
 @dataclass

@@ -165,7 +165,7 @@ class Oracle:
         must(any(alert.status == "firing" for alert in alerts), "every alert was resolved")
         silenced = any(
             matcher["value"] == alert.labels.get(matcher["name"])
-            for silence in observations.silences
+            for silence in observations.silences.active
             for matcher in cast(list[dict[str, str]], silence["matchers"])
             for alert in alerts
         )

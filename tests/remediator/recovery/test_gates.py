@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from remediator.model import Approval, Bot, Effect, Hold, Run, StoredAlert, Verdict
 from remediator.modes import Rule, mode_for, parse_rule
+from remediator.monitoring.alertmanager import Silences
 from remediator.monitoring.prober import Observation
 from remediator.monitoring.work import Work
 from remediator.recovery.dependencies import Dependency
@@ -314,7 +315,7 @@ PROPOSAL = Proposal(
     "restart",
     climbing=False,
 )
-OBSERVATIONS = Observations(Observation(False, "/health: dns"), fleet(10, 1), "", [])
+OBSERVATIONS = Observations(Observation(False, "/health: dns"), fleet(10, 1), "", Silences())
 RECORDS = Records(
     now=1000.0,
     run=PROPOSAL.run,
@@ -435,13 +436,19 @@ def test_only_holds_of_this_bot_at_this_time_count_and_say_whose_they_are() -> N
 def test_a_silence_is_held_against_the_runs_alerts_and_without_any_against_the_bot() -> None:
     matcher = {"name": "alertname", "value": "BotDown", "isRegex": False, "isEqual": True}
     silence: dict[str, Any] = {"matchers": [matcher], "createdBy": "ann", "comment": "on it"}
-    observations = replace(OBSERVATIONS, silences=[silence])
+    observations = replace(OBSERVATIONS, silences=Silences([silence]))
     alerts = replace(RECORDS, alerts=[alert("firing", alertname="BotDown")])
     silenced = situation_of(PROPOSAL, observations, alerts, "auto").silenced
     assert silenced == "silenced in Alertmanager by ann: on it"
     assert situation_of(PROPOSAL, observations, RECORDS, "auto").silenced == ""
     silence["matchers"] = [matcher | {"name": "bot", "value": "forge"}]
     assert situation_of(PROPOSAL, observations, RECORDS, "auto").silenced
+
+
+def test_the_gate_of_silences_says_where_nobody_could_ask() -> None:
+    observations = replace(OBSERVATIONS, silences=Silences(doubt="nobody was asked"))
+    verdicts = judge(situation_of(PROPOSAL, observations, RECORDS, "auto"), LIMITS)
+    assert Verdict("silenced", Effect.go, "nobody was asked") in verdicts
 
 
 def test_a_fleet_of_three_heals_one_though_another_is_in_quarantine() -> None:
