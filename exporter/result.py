@@ -12,7 +12,7 @@ from exporter.saying import WEB_PAGE, read_body
 MAX_BODY = 64 * 1024
 MAX_CHANNELS = 32
 _LONGEST_CHANNEL = 64
-_LONGEST_FACT = 128
+LONGEST_FACT = 64  # characters; the remediator keeps them in columns of this width
 
 
 class Reason(StrEnum):
@@ -190,12 +190,12 @@ def judge(status: int, body: bytes, seconds: float, expects_json: bool = False) 
 def _text(payload: Mapping[str, object], field: str) -> str | None:
     """Return a short text or number as text; anything else is no fact."""
     value = payload.get(field)
-    if type(value) is str and len(value) <= _LONGEST_FACT and value.isascii():
+    if type(value) is str and len(value) <= LONGEST_FACT and value.isascii():
         return value
     if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     # Lone surrogates pass some JSON parsers but cannot be written as UTF-8.
-    return str(value).encode("utf-8", "replace").decode()[:_LONGEST_FACT]
+    return str(value).encode("utf-8", "replace").decode()[:LONGEST_FACT]
 
 
 def _count(payload: Mapping[str, object], field: str) -> float | None:

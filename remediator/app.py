@@ -17,7 +17,7 @@ from remediator.api.errors import RequestError
 from remediator.api.openapi import OPERATIONS, document
 from remediator.errors import Refused, first_line
 from remediator.settings import Settings, SettingsError
-from remediator.store.errors import StoreError
+from remediator.store.errors import StoreError, UnstorableError
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> Starlette:
             RequestError: _answer_request_error,
             HTTPException: _answer_http_exception,
             StoreError: _answer_store_error,
+            UnstorableError: _answer_unstorable,
         },
         lifespan=lifespan,
     )
@@ -87,6 +88,15 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
     remedy, headers = "GET /openapi.json lists every call", error.headers or {}
     return RequestError(
         error.status_code, error.detail, field="path", remedy=remedy, headers=headers
+    ).response()
+
+
+async def _answer_unstorable(request: Request, error: Exception) -> Response:
+    """Answer 422: what no column takes now, none will take later."""
+    log.warning("a value cannot be kept", path=request.url.path, error=first_line(error))
+    remedy = "send shorter texts, smaller numbers, and no U+0000; this service's log says what is wrong"
+    return RequestError(
+        422, "a value of the request cannot be kept", field="request", remedy=remedy
     ).response()
 
 

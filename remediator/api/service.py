@@ -38,7 +38,7 @@ async def dashboard(request: Request) -> Response:
 async def audit(request: Request) -> Response:
     """Return the audit trail, oldest first; without `after`, the newest entries."""
     limit = int(read_number(request, "limit", 100, 1000))
-    after = int(read_number(request, "after", 0, 2**53)) if "after" in request.query_params else None
+    after = int(read_number(request, "after", 0, 2**31 - 1)) if "after" in request.query_params else None
     async with runtime_of(request).store.read() as tx:
         entries = await tx.audit_trail(bot=request.query_params.get("bot"), after=after, limit=limit)
     return JSONResponse([views.audit(entry) for entry in entries])

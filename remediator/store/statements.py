@@ -6,8 +6,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, CursorResult, Executable, Select
 from sqlalchemy.exc import SQLAlchemyError
 
+from remediator.errors import first_line
 from remediator.store.database import Connection
-from remediator.store.errors import from_sqlalchemy
+from remediator.store.errors import UnstorableError, from_sqlalchemy
 from remediator.store.lease import Replica
 
 AT_ONCE: Final = 500  # values in one statement; SQLite takes 32,766, and a statement is built anew for each
@@ -26,6 +27,8 @@ class Statements:
             return await self._connection.execute(statement, values)
         except SQLAlchemyError as error:
             raise from_sqlalchemy(error) from error
+        except (OverflowError, UnicodeEncodeError) as error:  # SQLite's driver raises what Python does
+            raise UnstorableError(first_line(error)) from error
 
     async def one(self, kind: Callable[..., T], statement: Executable) -> T | None:
         row = (await self.execute(statement)).first()

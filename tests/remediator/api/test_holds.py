@@ -45,6 +45,8 @@ async def test_what_is_not_there_cannot_be_lifted_cancelled_answered_or_cleared(
     calls: list[tuple[str, str, int, str]] = [
         ("DELETE", "/holds/77", 404, "id"),
         ("DELETE", "/holds/x", 404, "id"),
+        ("DELETE", "/holds/²", 404, "id"),
+        ("DELETE", "/holds/9999999999999999999", 404, "id"),
         ("POST", "/recover/rec-0/cancel", 404, "recoveryId"),
         ("POST", f"/recover/{run['recoveryId']}/cancel", 409, "recoveryId"),
         ("POST", f"/recover/{run['recoveryId']}/approve", 409, "recoveryId"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from remediator.model import Run
 from remediator.settings import SettingsError
 from remediator.store.database import Database
-from remediator.store.errors import StoreError
+from remediator.store.errors import StoreError, UnstorableError
 from remediator.store.lease import LeaseLostError
 from remediator.store.schema import metadata
 from remediator.store.store import SqlConnector, Store
+from remediator.store.transaction import Transaction
 from sandbox.process.waiting import wait_until
 from tests.chaos.postgres import PASSWORD, Postgres
 from tests.remediator.conftest import REPOSITORY, TOKEN, environment
@@ -49,6 +50,28 @@ async def test_the_migrations_make_the_schema(url: str) -> None:
         )
     await engine.dispose()
     assert differences == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda tx: tx.bot("a\0b"), id="U+0000"),
+        pytest.param(lambda tx: tx.remove_hold(10**19), id="no number of eight bytes"),
+        pytest.param(lambda tx: tx.remove_hold(2**40), id="no number of four"),
+        pytest.param(lambda tx: tx.set_fact("n" * 10_000, 1), id="a long text"),
+        pytest.param(lambda tx: tx.bot("\ud800"), id="half a surrogate pair"),
+    ],
+)
+async def test_what_no_column_takes_is_no_fault_of_the_store(
+    url: str, use: Callable[[Transaction], Awaitable[object]]
+) -> None:
+    store = await Store.open(url)
+    with pytest.raises(UnstorableError):
+        async with store.write() as tx:
+            await use(tx)
+    async with store.write() as tx:
+        assert await tx.bots() == []
+    await store.close()
 
 
 async def test_replicas_that_start_together_migrate_once(url: str) -> None:

@@ -13,10 +13,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
+from exporter.result import LONGEST_FACT
 from remediator.model import Bot, Run
 from remediator.settings import SettingsError
 from remediator.store.database import MIGRATIONS, Database, newest_schema
-from remediator.store.errors import ConflictError, StoreUnavailableError
+from remediator.store.errors import ConflictError, StoreUnavailableError, UnstorableError
 from remediator.store.lease import LeaseLostError
 from remediator.store.schema import metadata
 from remediator.store.store import Store
@@ -184,6 +185,19 @@ async def test_what_the_database_refuses_is_an_error_of_the_store_without_the_st
     with pytest.raises(StoreUnavailableError, match=r"^no such table: facts$"):
         async with store.write() as tx:
             await tx.audit("written at the end, with its head among the facts")
+
+
+@pytest.mark.parametrize("use", ["a number that is too large", "half a surrogate pair"])
+async def test_what_no_column_takes_is_no_fault_of_the_store(store: Store, use: str) -> None:
+    with pytest.raises(UnstorableError):
+        async with store.write() as tx:
+            await (tx.remove_hold(10**19) if use.startswith("a number") else tx.bot("\ud800"))
+
+
+def test_what_a_bot_tells_of_its_start_fits_into_its_columns() -> None:
+    columns = metadata.tables["bots"].columns
+    for name in ("boot_id", "started_at", "config_sha"):
+        assert columns[name].type.length == LONGEST_FACT  # type: ignore[attr-defined]
 
 
 async def test_what_fails_half_way_leaves_nothing(store: Store) -> None:
