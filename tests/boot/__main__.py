@@ -1,7 +1,7 @@
 """`python -m tests.boot`: an instance is booted for real, and lives through what happens to one.
 
-The last line is JSON: what was seen, in seconds where it took time. Skipped, with the reason, where no
-machine can be booted; not in CI as root, where it fails instead.
+The last line is JSON: what was seen, in seconds where it took time, and what was skipped, with the reason.
+All is where no machine can be booted. In CI as root nothing may be: it fails instead.
 """
 
 import json
@@ -22,12 +22,12 @@ RUNS: Final = CACHE / "runs"  # one at a time: each takes 4 GB and what processo
 
 
 def main() -> int:
+    obliged = "CI" in os.environ and os.geteuid() == 0
     try:
         require_programs()
         pristine()
         node_archive(install())
     except (RootError, BinaryError) as error:
-        obliged = "CI" in os.environ and os.geteuid() == 0
         print_line({"boot": "failed" if obliged else "skipped", "reason": str(error)})
         return 1 if obliged else 0
     os.environ["BOOT"] = "yes"
@@ -40,7 +40,9 @@ def main() -> int:
         options = ["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--durations=0"]
         code = pytest.main([*options, *places, *sys.argv[1:]], plugins=[report])
         shutil.rmtree(RUNS / "run", ignore_errors=True)
-    print_line({"boot": "failed" if code else "well", **report.facts})
+    code = code or int(obliged and bool(report.skipped))
+    skipped = {"skipped": report.skipped} if report.skipped else {}
+    print_line({"boot": "failed" if code else "well", **report.facts, **skipped})
     return int(code)
 
 

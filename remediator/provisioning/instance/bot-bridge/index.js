@@ -8,12 +8,12 @@ const REASON_MS = 300_000; // a call waits so long for the end of its turn
 const NO_CHANNELS = new Set(["defaults", "a2a"]); // keys of `channels` that name none
 const NONE = { requests: 0, failed: 0, input_tokens: 0, output_tokens: 0 };
 const FAILURES = Object.entries({ // by what the provider said; the first that fits
-  billing: /402|billing|credit|quota/i,
-  rate_limit: /429|rate.?limit/i,
-  overloaded: /529|503|overload/i,
-  auth: /401|403|auth|api.?key|permission/i,
-  model_not_found: /404|not.?found|unknown model/i,
-  timeout: /408|504|time.?d? ?out/i,
+  billing: /\b402\b|billing|credit|quota/i,
+  rate_limit: /\b429\b|rate.?limit/i,
+  overloaded: /\b(529|503)\b|overload/i,
+  auth: /\b40[13]\b|auth|api.?key|permission/i,
+  model_not_found: /\b404\b|(?<![a-z])not.?found|unknown model/i, // not ENOTFOUND: that is a name server's
+  timeout: /\b(408|504)\b|time.?d? ?out/i,
 });
 
 // Of the process, not of the plugin: OpenClaw may load a plugin anew without a restart.
