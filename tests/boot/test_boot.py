@@ -1,7 +1,7 @@
 """The user data exactly as the product makes it, booted, and what an instance lives through afterwards.
 
-In this order: each test leaves a bot that is well. What cannot be seen so: swap, MemoryHigh= and MemoryMax=
-(the machine has no memory controller), the SSM agent and snap, Ubuntu's own systemd 255.
+In this order: each test leaves a bot that is well. What cannot be seen so: MemoryHigh= and MemoryMax= (the
+machine has no memory controller; test_memory.py has one), the SSM agent and snap, Ubuntu's own systemd 255.
 """
 
 from __future__ import annotations
