@@ -28,10 +28,13 @@ from botocore.exceptions import (
 Kind = Literal["unavailable", "in_doubt", "capacity", "denied", "gone", "refused"]
 LaunchError = Literal["throttled", "transient", "capacity", "denied", "gone", "refused"]
 
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html; TooManyUpdates is of SSM's
+# PutParameter; the rest is what botocore counts as throttling (botocore.retries.standard).
 THROTTLED: Final = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "ThrottledException"}
-    | {"TooManyRequestsException", "RequestThrottled", "EC2ThrottledException"}
+    | {"TooManyRequestsException", "RequestThrottled", "RequestThrottledException", "EC2ThrottledException"}
+    | {"PriorRequestNotComplete", "BandwidthLimitExceeded", "ProvisionedThroughputExceededException"}
+    | {"TooManyUpdates", "RateExceeded", "SlowDown"}
 )
 LIMITS: Final = frozenset(
     {"InstanceLimitExceeded", "VcpuLimitExceeded", "VolumeLimitExceeded"}
@@ -47,7 +50,8 @@ _CODES: Final[Mapping[Kind, str]] = {
     "gone": "InvalidInstanceID.NotFound InvalidInstanceId IdempotentInstanceTerminated"
     " InvalidVolume.NotFound InvalidSnapshot.NotFound InvalidAllocationID.NotFound"
     " InvalidAddressID.NotFound InvalidAssociationID.NotFound",
-    "unavailable": "ServiceUnavailable Unavailable SlowDown ConditionalRequestConflict",
+    "unavailable": "ServiceUnavailable Unavailable RequestTimeout RequestTimeoutException"
+    " ConditionalRequestConflict TransactionInProgressException",
 }
 _KIND_OF: Final[Mapping[str, Kind]] = (
     {code: kind for kind, codes in _CODES.items() for code in codes.split()}
@@ -120,6 +124,11 @@ class AwsError(Exception):
                 match = re.search(r"perform: ([a-z0-9]+:[A-Za-z]+)", str(self))
                 action = match[1] if match else f"{service}:{self.operation}"
                 return f"allow {action} to this service; iam/remediator.json is its policy"
+            case "gone" if self.operation in _OPERATIONS["ssm"]:
+                return (
+                    "its SSM agent is not connected, or the instance is ended: see its state, its role's "
+                    "policy, its way to SSM, and the agent's own log"
+                )
             case "gone":
                 return "redeploy the bot; AWS's CloudTrail says who ended an instance"
             case _ if "architecture" in str(self):

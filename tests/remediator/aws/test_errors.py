@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.retries.standard import ThrottledRetryableChecker
 
 from remediator.aws.aws import Aws
 from remediator.aws.errors import AwsError, from_botocore
+
+THROTTLED_BY_BOTOCORE: Any = getattr(ThrottledRetryableChecker, "_THROTTLED_ERROR_CODES")  # noqa: B009 -- private
 
 
 @pytest.mark.parametrize(
@@ -24,11 +27,28 @@ from remediator.aws.errors import AwsError, from_botocore
         ("RebootInstances", "InvalidInstanceID.NotFound", 400, "gone"),
         ("RunInstances", "InsufficientInstanceCapacity", 500, "capacity"),
         ("RunInstances", "IdempotentParameterMismatch", 400, "refused"),
+        ("PutParameter", "TooManyUpdates", 400, "unavailable"),
+        ("PutObject", "SlowDown", 503, "unavailable"),
+        ("GetParameter", "RequestTimeout", 400, "unavailable"),
     ],
 )
 def test_every_refusal_is_of_a_known_kind(operation: str, code: str, status: int, kind: str) -> None:
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     assert from_botocore(operation, ClientError(answer, operation)).kind == kind
+
+
+@pytest.mark.parametrize("code", sorted(set(THROTTLED_BY_BOTOCORE) - {"LimitExceededException"}))
+def test_what_botocore_counts_as_throttling_is_throttling(code: str) -> None:
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    error = from_botocore("RunInstances", ClientError(answer, "RunInstances"))
+    assert error.kind == "unavailable"
+    assert error.throttled or code == "TransactionInProgressException"
+
+
+def test_an_agent_that_is_away_is_named_as_such() -> None:
+    """SSM says InvalidInstanceId of an instance that it does not hear, whoever still has it."""
+    assert "agent" in AwsError("gone", "SendCommand", "InvalidInstanceId", "not in a valid state").remedy
+    assert "CloudTrail" in AwsError("gone", "StopInstances", "InvalidInstanceID.NotFound", "gone").remedy
 
 
 def test_an_image_of_another_architecture_is_refused_and_the_settings_are_named() -> None:
