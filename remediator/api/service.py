@@ -55,8 +55,12 @@ async def healthy(_: Request) -> Response:
     return PlainTextResponse("healthy\n")
 
 
-async def ready(_: Request) -> Response:
-    """Answer 200 once the store is migrated and unfinished runs were taken up."""
+async def ready(request: Request) -> Response:
+    """Answer 200 once the store is migrated and unfinished runs were taken up, unless it takes no writes."""
+    store = runtime_of(request).store
+    if store.write_fault:
+        async with store.write() as tx:  # StoreError, a 503, while that lasts
+            await tx.set_fact("found_writable", tx.now)
     return PlainTextResponse("ready\n")
 
 
@@ -76,5 +80,11 @@ OPERATIONS: Final = (
     ),
     Operation("GET", "/sd", service_discovery, {200: ("http_sd.", list[dict[str, Any]])}, access="metrics"),
     Operation("GET", "/-/healthy", healthy, {200: ("The process serves.", TEXT)}, access="open"),
-    Operation("GET", "/-/ready", ready, {200: ("Runs are being served.", TEXT)}, access="open"),
+    Operation(
+        "GET",
+        "/-/ready",
+        ready,
+        {200: ("Runs are being served.", TEXT), 503: ("Nothing can be written.", ANY)},
+        access="open",
+    ),
 )

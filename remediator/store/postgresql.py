@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from remediator.errors import first_line
@@ -14,7 +15,14 @@ WRITER: Final = 0x626F74  # key of the advisory lock, "bot"
 MIGRATION: Final = WRITER + 1
 # A replica that is frozen inside a transaction would keep every other from writing: the server ends it.
 FROZEN_AFTER: Final = "5s"
+READ_ONLY: Final = "25006"  # SQLSTATE: read_only_sql_transaction
 STATEMENT_TIMEOUT: Final = 15.0  # seconds for one statement
+
+
+def _drop_if_read_only(context: ExceptionContext) -> None:
+    """Drop the pool's sessions where one cannot write: their server is no longer the primary."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 class Postgresql:
@@ -34,6 +42,7 @@ class Postgresql:
             },
             **json,
         )
+        event.listen(self._engine.sync_engine, "handle_error", _drop_if_read_only)
 
     async def prepare(self, function: Callable[[Connection], None]) -> None:
         """Call the function on a connection, while no other replica that starts does."""

@@ -9,8 +9,10 @@ from secrets import token_hex
 from socket import gethostname
 from typing import Protocol, Self
 
+from remediator.errors import first_line
 from remediator.model import Run
 from remediator.store.database import Connection, Database
+from remediator.store.errors import StoreUnavailableError
 from remediator.store.lease import Lease, Replica
 from remediator.store.sql_transaction import SqlTransaction
 from remediator.store.transaction import Transaction
@@ -77,6 +79,7 @@ class Store:
         name = replica or f"{gethostname()}-{os.getpid()}-{token_hex(3)}"
         self._replica = Replica(name, lease_seconds, connector.alone)
         self._offset = 0.0  # of the database's clock from ours, at the newest transaction
+        self.write_fault = ""  # why the newest transaction that writes could not; empty if it could
 
     @classmethod
     async def open(
@@ -123,9 +126,14 @@ class Store:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """Open a transaction that writes. It is committed at the end, unless an error leaves it."""
-        async with self._connector.write(self._replica) as tx:
-            self._offset = tx.now - self._clock()
-            yield tx
+        try:
+            async with self._connector.write(self._replica) as tx:
+                self._offset = tx.now - self._clock()
+                yield tx
+        except StoreUnavailableError as error:
+            self.write_fault = first_line(error)
+            raise
+        self.write_fault = ""
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.remediator.conftest import Api, World, firing
+from tests.remediator.aws.test_aws_faults import RunApp
+from tests.remediator.conftest import Api, World, firing, write_rows
 
 
 async def test_health_says_who_and_when(alone: Api) -> None:
@@ -14,6 +16,20 @@ async def test_health_says_who_and_when(alone: Api) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", health["timestamp"])
     assert (await alone.call("GET", "/-/healthy")).status == 200
     assert (await alone.call("GET", "/-/ready")).status == 200
+
+
+async def test_a_service_that_can_keep_nothing_is_not_ready_until_it_can_again(
+    run_app: RunApp, tmp_path: Path
+) -> None:
+    pause = {"scope": "fleet", "name": "", "reason": "work"}
+    async with run_app() as app:
+        await write_rows(tmp_path / "remediator.db", "alter table facts rename to away")
+        assert (await app.call("POST", "/holds", pause)).status == 503
+        for _ in range(2):
+            assert (await app.call("GET", "/-/ready")).status == 503
+        assert (await app.call("GET", "/-/healthy")).status == 200
+        await write_rows(tmp_path / "remediator.db", "alter table away rename to facts")
+        assert (await app.call("GET", "/-/ready")).status == 200
 
 
 async def test_the_trail_tells_the_whole_story_of_a_bot(app: Api, world: World) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from remediator.model import Run
 from remediator.settings import SettingsError
 from remediator.store.database import Database
-from remediator.store.errors import StoreError, UnstorableError
+from remediator.store.errors import StoreError, StoreUnavailableError, UnstorableError
 from remediator.store.lease import LeaseLostError
 from remediator.store.schema import metadata
 from remediator.store.store import SqlConnector, Store
@@ -71,6 +71,27 @@ async def test_what_no_column_takes_is_no_fault_of_the_store(
             await use(tx)
     async with store.write() as tx:
         assert await tx.bots() == []
+    await store.close()
+
+
+async def test_sessions_that_cannot_write_are_dropped(url: str) -> None:
+    """As after a failover: the pool's sessions lead to a server that has become a standby."""
+    database = await Database.open(url)
+    store = Store(SqlConnector(database))
+    async with database.write() as first, database.read() as second:
+        for connection in (first, second):
+            await connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+        await second.execute(text("COMMIT"))
+    faults = 0
+    for _ in range(4):
+        try:
+            async with store.write() as tx:
+                await tx.set_fact("x", 1)
+        except StoreUnavailableError:
+            faults += 1
+            assert "read-only" in store.write_fault
+    assert faults == 1
+    assert store.write_fault == ""
     await store.close()
 
 
