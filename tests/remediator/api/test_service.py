@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.remediator.aws.test_aws_faults import RunApp
+from tests.remediator.recovery.episodes import RunApp
 from tests.remediator.conftest import Api, World, firing, write_rows
 
 
