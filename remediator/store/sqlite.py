@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from remediator.settings import SettingsError
 
+READS_AT_ONCE: Final = 16  # each has a thread and a connection; none is begun within another
 IDLE_CONNECTIONS: Final = 3  # that stay open for the next transactions
 PRAGMAS: Final = (
     "journal_mode=WAL",
@@ -114,6 +115,7 @@ class Sqlite:
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         self._idle: list[_ThreadedConnection] = []
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._anchor = _ThreadedConnection(self._engine)
 
     async def prepare(self, function: Callable[[Connection], None]) -> None:
@@ -122,6 +124,13 @@ class Sqlite:
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool) -> AsyncIterator[_ThreadedConnection]:
+        """Open a transaction. Readers queue: a thousand requests at once are no thousand threads."""
+        async with self._reads if readonly else nullcontext():
+            async with self._transaction(readonly=readonly) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, *, readonly: bool) -> AsyncIterator[_ThreadedConnection]:
         threaded = self._idle.pop() if self._idle else _ThreadedConnection(self._engine)
         try:
             await threaded.run(lambda connection: _open(connection, readonly=readonly))

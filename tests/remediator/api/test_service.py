@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.remediator.recovery.episodes import RunApp
 from tests.remediator.conftest import Api, World, firing, write_rows
+from tests.remediator.recovery.episodes import RunApp
 
 
 async def test_health_says_who_and_when(alone: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from remediator.store.database import MIGRATIONS, Database, newest_schema
 from remediator.store.errors import ConflictError, StoreUnavailableError, UnstorableError
 from remediator.store.lease import LeaseLostError
 from remediator.store.schema import metadata
+from remediator.store.sqlite import IDLE_CONNECTIONS, READS_AT_ONCE
 from remediator.store.store import Store
 from tests.remediator.conftest import REPOSITORY, read_rows, write_rows
 from tests.stores import Clock, open_store
@@ -241,6 +243,19 @@ async def test_readers_see_a_writers_work_when_it_is_done_and_never_wait_for_it(
     async with store.read() as reader:
         run = await reader.run("rec-1")
     assert run == replace(RUN, owner=store.replica, lease_until=1030.0, fence=1)
+
+
+async def test_a_thousand_readers_are_no_thousand_threads(store: Store) -> None:
+    most = 0
+
+    async def read() -> None:
+        nonlocal most
+        async with store.read() as tx:
+            await tx.bots()
+            most = max(most, sum(thread.name.startswith("sqlite") for thread in threading.enumerate()))
+
+    await asyncio.gather(*(read() for _ in range(1000)))
+    assert most <= READS_AT_ONCE + IDLE_CONNECTIONS + 2, "the anchor's, and one that ends"
 
 
 async def test_only_a_tier_in_the_middle_takes_a_place_in_the_cap(store: Store) -> None:
