@@ -177,6 +177,7 @@ class Ended:
         "failed",
     ]
     reason: str
+    given_up: bool = False  # by a fault of ours: what there is stays as it stands, for a person
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from remediator.monitoring.prober import Prober, Reject
 from remediator.provisioning.cutover import Cutover
 from remediator.provisioning.idle import require_active, require_idle
 from remediator.provisioning.instance_stop import stop_instance
+from remediator.provisioning.launch_request import require_launchable
 from remediator.provisioning.launcher import Launcher
 from remediator.provisioning.verification import Soak, verify_bot
 from remediator.settings import Settings
@@ -43,12 +44,13 @@ async def begin(
 ) -> Run:
     """Begin the redeploy of a bot with that version of its configuration (None: the newest).
 
-    Drive the run after the transaction's commit. Raise Refused where another run has the bot, or it has no
-    such version.
+    Drive the run after the transaction's commit. Raise Refused where another run has the bot, it has no
+    such version, or that version's user data are too large.
     """
     await require_idle(tx, bot)
     require_active(bot)
     becomes = await _configuration(tx, bot, version)
+    require_launchable(bot.name, becomes["config"], becomes["config_sha"], settings)
     run = await tx.add_run(Run.begin("redeploy", bot=bot.name, reason=reason, at=tx.now))
     plan = {
         "was": _columns(bot, *LOCATION, *CONFIGURATION),
