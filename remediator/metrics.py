@@ -22,7 +22,6 @@ RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "ca
 DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire", "adopt")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
-GATES: Final = ("paused", "silenced", "monitoring", "fleet", "dependency", "in_flight", "rate", "mode")
 DEPENDENT: Final = ("deaf", "mute", "stuck")  # symptoms that what many bots need can have
 IGNORED: Final = get_args(IgnoreReason)
 REFRESH_OUTCOMES: Final = ("refreshed", "failed")
@@ -369,7 +368,10 @@ class Metrics:
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
-        """Make every counter's series: one that appears with its first event hides it from `increase()`."""
+        """Make every counter's series: one that appears with its first event hides it from `increase()`.
+
+        Those of the gates and of the channels to people are made by the gatekeeper and the notifier.
+        """
         for kind in DEPLOYMENT_KINDS:
             self.deployment_duration.labels(kind)
         deployments = [(kind, DEPLOY_OUTCOMES) for kind in ("deploy", "redeploy")]
@@ -381,16 +383,12 @@ class Metrics:
         for tier in TIERS:
             for outcome in ATTEMPT_OUTCOMES:
                 self.attempts.labels(tier, outcome)
-        for gate in GATES:
-            self.blocked.labels(gate)
         for symptom in DEPENDENT:
             self.dependency.labels(symptom)
         for reason in IGNORED:
             self.ignored.labels(reason)
         for status in ("firing", "resolved"):
             self.alerts.labels(status)
-        for outcome in ("sent", "failed"):
-            self.notifications.labels("telegram", outcome)
         for kind in LAUNCH_FAULTS:
             self.launch_errors.labels(kind)
         for outcome in REFRESH_OUTCOMES:

@@ -27,6 +27,7 @@ from remediator.model import RunKind
 from remediator.monitoring.alertmanager import Alertmanager
 from remediator.monitoring.prober import Prober
 from remediator.monitoring.prometheus import Prometheus
+from remediator.notifications.channels import channel_of
 from remediator.notifications.notifier import Notifier
 from remediator.notifications.telegram import Telegram
 from remediator.provisioning.adopt import Adoption
@@ -110,7 +111,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     gatekeeper = Gatekeeper(
         store, prober, alertmanager, monitoring, storm_watch, queue_watch, metrics, settings
     )
-    notifier = Notifier(store, metrics, session, build_telegram(settings))
+    notifier = Notifier(store, metrics, session, channel_of(settings))
     cost_worker = await build_cost_worker(settings, store, aws, prometheus, templates, metrics)
     return Runtime(
         settings=settings,
@@ -241,13 +242,6 @@ def build_storm_watch(
     return StormWatch(store, census, metrics, Limits.from_settings(settings), settings.gate_interval)
 
 
-def build_telegram(settings: Settings) -> Telegram | None:
-    """Build the client of Telegram; None where there is no token or no chat."""
-    if settings.telegram_token is None or settings.telegram_chat_id is None:
-        return None
-    return Telegram(settings.telegram_api_url, settings.telegram_token, settings.telegram_chat_id)
-
-
 def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
     """Return what goes on beside the runs, each until it is cancelled."""
     settings, store, aws, engine = runtime.settings, runtime.store, runtime.aws, runtime.engine
@@ -263,9 +257,9 @@ def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
     ]
     if settings.queue_looks:
         tasks.append(runtime.queue_watch.serve)
-    telegram = runtime.notifier.telegram
-    if telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
-        tasks.append(TelegramApprovals(store, engine, telegram, runtime.session).serve)
+    channel = runtime.notifier.channel
+    if isinstance(channel, Telegram) and any(rule.mode == "approve" for rule in settings.modes):
+        tasks.append(TelegramApprovals(store, engine, channel, runtime.session).serve)
     autoscaler = build_autoscaler(runtime)
     if autoscaler.groups():
         tasks.append(autoscaler.serve)

@@ -20,6 +20,7 @@ from remediator.monitoring.prober import Prober
 from remediator.notifications.messages import approval_wanted
 from remediator.periodic import wait_for
 from remediator.recovery.gates import (
+    HOLDING,
     Observations,
     Proposal,
     Records,
@@ -95,6 +96,10 @@ class Gatekeeper:
     store_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_STORE_AT_ONCE))
     _probe_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OBSERVED_AT_ONCE))
     _lines: LogLimiter = field(default_factory=LogLimiter)
+
+    def __post_init__(self) -> None:
+        for gate in HOLDING:  # at 0: see Metrics
+            self.metrics.blocked.labels(gate)
 
     async def admit(self, proposal: Proposal, lease: Lease, wake: asyncio.Event) -> Step | Ended:
         """Hold the run until every gate opens. Return the tier's step, which is on disk as intended; or how
