@@ -40,7 +40,7 @@ from remediator.provisioning.orphans import OrphanDetector
 from remediator.provisioning.retire import Retirement
 from remediator.provisioning.standby_cleanup import StandbyCleaner
 from remediator.recovery.census import Census
-from remediator.recovery.gatekeeper import Gatekeeper
+from remediator.recovery.gatekeeper import IN_STORE_AT_ONCE, Gatekeeper
 from remediator.recovery.limits import Limits
 from remediator.recovery.monitoring_status import MonitoringStatus
 from remediator.recovery.queue_watch import QueueWatch
@@ -75,6 +75,8 @@ class Runtime:
     alertmanager: Alertmanager
     prober: Prober
     monitoring: MonitoringStatus
+    census: Census
+    limits: Limits
     storm_watch: StormWatch
     queue_watch: QueueWatch
     notifier: Notifier
@@ -106,31 +108,23 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     prometheus = Prometheus(settings.prometheus_url, session) if settings.prometheus_url else None
     alertmanager = Alertmanager(settings.alertmanager_url, session)
     monitoring = MonitoringStatus.from_settings(settings, store, prometheus)
-    storm_watch = build_storm_watch(settings, store, prober, metrics, prometheus)
-    queue_watch = QueueWatch(store, aws, session, settings)
+    census = build_census(settings, store, prober, metrics, prometheus)
+    limits = Limits.from_settings(settings)
+    storm_watch = StormWatch(store, census, metrics, limits, settings.gate_interval)
+    queue_watch, store_slots = QueueWatch(store, aws, session, settings), asyncio.Semaphore(IN_STORE_AT_ONCE)
     gatekeeper = Gatekeeper(
-        store, prober, alertmanager, monitoring, storm_watch, queue_watch, metrics, settings
-    )
+        store, prober, alertmanager, monitoring, census, limits, storm_watch, queue_watch, store_slots,
+        metrics, settings,
+    )  # fmt: skip
     notifier = Notifier(store, metrics, session, channel_of(settings))
     cost_worker = await build_cost_worker(settings, store, aws, prometheus, templates, metrics)
-    return Runtime(
-        settings=settings,
-        templates=templates,
-        metrics=metrics,
-        store=store,
-        aws=aws,
-        files=files,
-        session=session,
-        prometheus=prometheus,
-        alertmanager=alertmanager,
-        prober=prober,
-        monitoring=monitoring,
-        storm_watch=storm_watch,
-        queue_watch=queue_watch,
-        notifier=notifier,
-        engine=build_engine(settings, store, aws, files, prober, gatekeeper, notifier, metrics),
-        cost_worker=cost_worker,
+    engine = build_engine(
+        settings, store, aws, files, prober, gatekeeper, queue_watch, store_slots, notifier, metrics
     )
+    return Runtime(
+        settings, templates, metrics, store, aws, files, session, prometheus, alertmanager, prober,
+        monitoring, census, limits, storm_watch, queue_watch, notifier, engine, cost_worker,
+    )  # fmt: skip
 
 
 def load_templates(settings: Settings) -> Templates:
@@ -174,6 +168,8 @@ def build_engine(
     files: FilesKeeper,
     prober: Prober,
     gatekeeper: Gatekeeper,
+    queue_watch: QueueWatch,
+    store_slots: asyncio.Semaphore,
     notifier: Notifier,
     metrics: Metrics,
 ) -> Engine:
@@ -182,7 +178,7 @@ def build_engine(
     launcher = Launcher(aws, files, waiter, prober, settings, metrics)
     actuators = Actuators(aws, launcher, cutover, prober, restarter_of(settings, aws, prober))
     runners: dict[RunKind, Runner] = {
-        "recover": Recovery(store, actuators, gatekeeper, metrics, settings).run,
+        "recover": Recovery(store, actuators, gatekeeper, queue_watch, store_slots, metrics, settings).run,
         "deploy": Deployment(store, aws, launcher, cutover).run,
         "redeploy": BlueGreen(store, aws, waiter, prober, launcher, cutover, settings).run,
         "adopt": Adoption(store, aws, cutover).run,
@@ -234,12 +230,11 @@ async def build_prober(settings: Settings, stack: AsyncExitStack) -> Prober:
     )
 
 
-def build_storm_watch(
+def build_census(
     settings: Settings, store: Store, prober: Prober, metrics: Metrics, prometheus: Prometheus | None
-) -> StormWatch:
-    """Build the watch over the fleet's storms, and the census that it takes."""
-    census = Census(store, prober, metrics, settings.fleet_sample, prometheus, settings.turn_limit)
-    return StormWatch(store, census, metrics, Limits.from_settings(settings), settings.gate_interval)
+) -> Census:
+    """Build what counts the ill bots of the fleet."""
+    return Census(store, prober, metrics, settings.fleet_sample, prometheus, settings.turn_limit)
 
 
 def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
@@ -278,7 +273,7 @@ def build_autoscaler(runtime: Runtime) -> Autoscaler:
         prometheus=runtime.prometheus,
         alertmanager=runtime.alertmanager,
         monitoring=runtime.monitoring,
-        limits=runtime.storm_watch.limits,
+        limits=runtime.limits,
     )
 
 
