@@ -98,7 +98,7 @@ async def run(settings: Settings) -> AsyncIterator[Runtime]:
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     """Build all parts, which `stack` closes. A restored store is reconciled with AWS before any acts."""
-    templates, metrics = load_templates(settings), build_metrics(settings)
+    templates, metrics = load_templates(settings), Metrics(VERSION)
     store = await build_store(settings, stack)
     session = await stack.enter_async_context(aiohttp.ClientSession())
     aws = await build_aws(settings)
@@ -108,9 +108,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     prometheus = Prometheus(settings.prometheus_url, session) if settings.prometheus_url else None
     alertmanager = Alertmanager(settings.alertmanager_url, session)
     monitoring = MonitoringStatus.from_settings(settings, store, prometheus)
-    census = build_census(settings, store, prober, metrics, prometheus)
+    census = build_census(settings, store, prober, prometheus)
     limits = Limits.from_settings(settings)
-    storm_watch = StormWatch(store, census, metrics, limits, settings.gate_interval)
+    storm_watch = StormWatch(store, census, limits, settings.gate_interval)
     queue_watch, store_slots = QueueWatch(store, aws, session, settings), asyncio.Semaphore(IN_STORE_AT_ONCE)
     gatekeeper = Gatekeeper(
         store, prober, alertmanager, monitoring, census, limits, storm_watch, queue_watch, store_slots,
@@ -132,14 +132,6 @@ def load_templates(settings: Settings) -> Templates:
     templates = load(settings.templates_dir)
     check_sizes(templates, settings)
     return templates
-
-
-def build_metrics(settings: Settings) -> Metrics:
-    """Build the counters and gauges."""
-    metrics = Metrics(VERSION)
-    metrics.fleet_limit.set(settings.fleet_max_unhealthy_ratio)
-    metrics.turn_limit.set(settings.turn_limit)
-    return metrics
 
 
 async def build_store(settings: Settings, stack: AsyncExitStack) -> Store:
@@ -230,17 +222,15 @@ async def build_prober(settings: Settings, stack: AsyncExitStack) -> Prober:
     )
 
 
-def build_census(
-    settings: Settings, store: Store, prober: Prober, metrics: Metrics, prometheus: Prometheus | None
-) -> Census:
+def build_census(settings: Settings, store: Store, prober: Prober, prometheus: Prometheus | None) -> Census:
     """Build what counts the ill bots of the fleet."""
-    return Census(store, prober, metrics, settings.fleet_sample, prometheus, settings.turn_limit)
+    return Census(store, prober, settings.fleet_sample, prometheus, settings.turn_limit)
 
 
 def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
     """Return what goes on beside the runs, each until it is cancelled."""
     settings, store, aws, engine = runtime.settings, runtime.store, runtime.aws, runtime.engine
-    orphans = OrphanDetector(store, aws, runtime.metrics)
+    orphans = OrphanDetector(store, aws)
     tasks: list[BackgroundTask] = [
         runtime.notifier.serve,
         runtime.storm_watch.serve,

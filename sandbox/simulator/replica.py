@@ -97,9 +97,9 @@ class Replica(Hooks):
         monitoring = SimulatedMonitoring.from_settings(settings, self.store, None)
         alertmanager.replica = monitoring.replica = self
         turns = SimulatedTurns("", NO_SESSION, self) if shared.works else None
-        census = build_census(settings, self.store, prober, metrics, turns)
+        census = build_census(settings, self.store, prober, turns)
         limits = Limits.from_settings(settings)
-        storm_watch = StormWatch(self.store, census, metrics, limits, settings.gate_interval)
+        storm_watch = StormWatch(self.store, census, limits, settings.gate_interval)
         queue_watch = QueueWatch(self.store, aws, NO_SESSION, settings)
         store_slots = asyncio.Semaphore(IN_STORE_AT_ONCE)
         gatekeeper = Gatekeeper(
