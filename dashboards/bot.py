@@ -237,7 +237,7 @@ TELLS = Row(
         ),
         lines(
             "Oldest call",
-            "How long the oldest call of the model has been running, 0 without one.",
+            "How long the oldest turn has been running, 0 without one.",
             [Query(queries.TURN_AGE, legend="{{bot}}")],
             "s",
             "this bot does not tell",

@@ -144,7 +144,7 @@ BOT_MEMORY_BYTES = Family(
 BOT_TURN_AGE_SECONDS = Family(
     "bot_turn_age_seconds",
     "gauge",
-    "Age of the oldest call of the model still running, 0 without one; only where the bot tells.",
+    "Age of the oldest turn still running, 0 without one; only where the bot tells.",
     ("bot",),
     "seconds",
 )

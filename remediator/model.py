@@ -177,6 +177,7 @@ class Ended:
         "failed",
     ]
     reason: str
+    given_up: bool = False  # by a fault of ours: what there is stays as it stands, for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +300,10 @@ class Effect(StrEnum):
     hold = "hold"  # ask again later
     end = "end"  # nothing is left to do
     escalate = "escalate"  # a person has to
+
+
+QUEUE_GATES: Final = ("in_flight", "rate")
+"""The gates whose held runs form a queue. A run that is held has `GATE: why` as its reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ async def deploy(request: Request) -> Response:
             body.spec(),
             actor_of(request),
             templates=runtime.templates,
-            region=runtime.settings.aws_region,
+            settings=runtime.settings,
         )
     outcome = await deployment.start(
         run, body.telegram_token, store=runtime.store, aws=runtime.aws, engine=runtime.engine

@@ -53,18 +53,26 @@ def rendered(
 ) -> tuple[dict[str, Any], str]:
     """Return the same as `render`; Refused (invalid) names the override that is wrong.
 
-    A model that no provider has any more is refused, too, unless it has an alias.
+    A model that no provider has any more is refused, too, unless it has an alias; so is such a fallback.
     """
     try:
         config, config_sha = render(bot, environment, template, overrides)
     except OverrideError as error:
         raise Refused("invalid", error.problem, field=error.field, remedy=error.remedy) from None
-    instead = retired_for(config["model"])
-    if instead is not None:
-        problem = f"{config['model']} is retired, says {catalogue()}: each turn of the bot would fail"
-        remedy = f"use {instead}" if instead else f"use another of {config['model'].partition('/')[0]}"
-        raise Refused("invalid", problem, field="overrides.model", remedy=remedy)
+    for field, model in _models(config):
+        instead = retired_for(model)
+        if instead is not None:
+            problem = f"{model} is retired, says {catalogue()}: each turn with it would fail"
+            remedy = f"use {instead}" if instead else f"use another of {model.partition('/')[0]}"
+            raise Refused("invalid", problem, field=f"overrides.{field}", remedy=remedy)
     return config, config_sha
+
+
+def _models(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the models that are asked in turn, each with the path of its field."""
+    yield "model", str(config["model"])
+    for number, model in enumerate(config.get("fallbacks", ())):
+        yield f"fallbacks.{number}", str(model)
 
 
 def merge_patch(overrides: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,13 +194,14 @@ def _roomier(kind: str) -> str:
 
 
 def _of_model(config: Mapping[str, Any]) -> Iterator[str]:
-    named = [("model", str(config["model"])), *(("fallbacks", name) for name in config.get("fallbacks", ()))]
-    for field, model in named:
+    for field, model in _models(config):
         if current_model(model) != model:
             yield (
                 f"{field}: {model} is retired, no provider has it: the bot is run with"
                 f" {current_model(model)}; name that one"
             )
+        elif (instead := retired_for(model)) is not None:
+            yield f"{field}: {model} is retired: each turn with it fails; use {instead or 'another'}"
         elif not is_known_model(model):
             yield (
                 f"{field}: neither the catalogue of {catalogue()} nor genai-prices knows {model}; if it is"

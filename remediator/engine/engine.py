@@ -5,7 +5,7 @@ the features begin runs in the store and have them driven here; here their runne
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -26,9 +26,15 @@ from remediator.store.transaction import Transaction
 log = structlog.get_logger()
 
 RETRY_AFTER: Final = 2.0  # seconds before a run whose task failed is taken up again
-MAX_FAILURES: Final = 10  # by faults of our own, until a recovery is handed to a person
+MAX_FAULTS: Final = 10  # of our own, until a run is given up and a person is told
 CLAIMED_AT_ONCE: Final = 100
 READ_AT_ONCE: Final = 4  # runs
+REMEDIES: Final[Mapping[RunKind, str]] = {  # for who finds a run of that kind given up
+    "deploy": "DELETE /bots/{bot} takes away what there is of it",
+    "redeploy": "see which instance serves, then DELETE /bots/{bot}/quarantine",
+    "retire": "DELETE /bots/{bot} goes on with it",
+    "adopt": "its instance was left alone; adopt it again",
+}
 POLL_INTERVAL: Final = 0.5  # seconds, of a run that another replica drives
 
 # Drives a run to its end. The event is set when something happened that concerns the run.
@@ -168,19 +174,22 @@ class Engine:
         """Drive the run until it has ended. This is a boundary of the service: no error in here loses a run.
 
         A broken store fails no run, however long it lasts. A fault of our own that comes again and again
-        must not hold a bot and a slot of the in-flight limit for ever: a person is asked.
+        must not hold a bot and a slot of the in-flight limit for ever: the run ends where it stands, and a
+        person is told.
         """
-        failures, ended = 0, False
+        faults: list[str] = []
+        ended = False
         try:
             while not ended:
                 try:
-                    ended = await self._drive(run_id, run_task, failures)
+                    ended = await self._drive(run_id, run_task, faults)
                 except LeaseLostError:
                     await self._let_go(run_id)
                     return
                 except Exception as error:
                     self.observer.failed(run_id, error)
-                    failures += not isinstance(error, StoreError)
+                    if not isinstance(error, StoreError):
+                        faults.append(type(error).__name__)
                     log.exception("run stumbled", run=run_id, next_try_seconds=RETRY_AFTER)
                     await asyncio.sleep(RETRY_AFTER)
         finally:
@@ -200,7 +209,7 @@ class Engine:
         self.metrics.runs.labels(run.kind, run.status).inc()
         log.info("run ended", run=run.id, kind=run.kind, bot=run.bot, outcome=run.status, why=run.reason)
 
-    async def _drive(self, run_id: str, run_task: _RunTask, failures: int) -> bool:
+    async def _drive(self, run_id: str, run_task: _RunTask, faults: Sequence[str]) -> bool:
         """Call the run's runner. Return whether the run has ended."""
         async with self._read_slots, self.store.read() as tx:
             run = await tx.run(run_id)
@@ -209,8 +218,8 @@ class Engine:
             return True
         if bot is None:
             ended = Ended("cancelled", "the bot is no longer in the registry")
-        elif run.kind == "recover" and failures >= MAX_FAILURES:
-            ended = Ended("escalated", "a fault of this service: its log says more")
+        elif len(faults) >= MAX_FAULTS:
+            ended = _given_up(run, faults[-1])
         else:
             ended = await self.runners[run.kind](run, bot, run_task.lease, run_task.wake)
         return await self._finish(run, run_task.lease, ended)
@@ -247,12 +256,30 @@ class Engine:
         return True
 
 
+def _given_up(run: Run, fault: str) -> Ended:
+    """Return the end of a run that a fault of ours keeps from going on: nothing is done any more."""
+    reason = f"a fault of this service ({fault}): its log says more"
+    if run.kind == "recover":
+        return Ended("escalated", reason)
+    return Ended("failed", f"{reason}; {REMEDIES[run.kind].format(bot=run.bot)}", given_up=True)
+
+
 async def _mark_bot(tx: Transaction, run: Run, ended: Ended) -> None:
-    if ended.outcome == "escalated":
-        await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.reason)
+    if ended.outcome == "escalated" or (ended.outcome == "failed" and run.kind == "retire"):
+        await _quarantine(tx, run, ended)
     elif ended.outcome in ("recovered", "deployed"):
         await tx.change_bot(run.bot, quarantined_at=None, quarantine_reason=None)
-    elif ended.outcome == "failed" and run.kind == "retire":
-        await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.reason)
+    elif ended.given_up and not await _is_to_be_adopted(tx, run):
+        await _quarantine(tx, run, ended)
     elif ended.outcome == "retired" or (ended.outcome == "failed" and run.kind in ("deploy", "adopt")):
         await tx.remove_bot(run.bot)
+
+
+async def _quarantine(tx: Transaction, run: Run, ended: Ended) -> None:
+    await tx.change_bot(run.bot, quarantined_at=tx.now, quarantine_reason=ended.reason)
+
+
+async def _is_to_be_adopted(tx: Transaction, run: Run) -> bool:
+    """Return whether the bot is an instance of somebody's that is none of ours yet."""
+    bot = await tx.bot(run.bot)
+    return run.kind == "adopt" and bot is not None and bot.state == "deploying"

@@ -12,6 +12,7 @@ from remediator.errors import Refused
 from remediator.model import Bot
 from remediator.monitoring.prober import Observation, Prober
 from remediator.provisioning.deploy import template_named
+from remediator.provisioning.launch_request import require_launchable
 from remediator.settings import Settings
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
@@ -48,6 +49,7 @@ class AdoptionCheck:
         """
         template = template_named(self.templates, spec.template, spec.environment)
         config, config_sha = rendered(spec.bot, spec.environment, template, spec.overrides)
+        require_launchable(spec.bot, config, config_sha, self.settings)
         async with self.store.read() as tx:
             await require_unclaimed(tx, spec)
         instance = await self._running(spec.instance_id)

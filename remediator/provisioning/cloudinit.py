@@ -22,8 +22,8 @@ from templates.facts import current_model
 from templates.instance_types import INSTANCE_TYPES
 
 USER_DATA_LIMIT: Final = 16 * 1024  # bytes, before Base64 (EC2 user guide)
-USER_DATA_BUDGET: Final = 8 * 1024  # bytes that ours may take of them
 INSTANCE: Final = Path(__file__).with_name("instance")
+TOLD: Final = ("model", "fallbacks", "heartbeat", "probe", "allow_from", "group_allow_from", "groups")
 BRIDGE: Final = "bot-bridge"  # the plugin that answers /mesh
 BRIDGE_FOLDER: Final = f"/usr/local/lib/{BRIDGE}"
 FILES: Final = "/opt/bot-files"  # where bot-files puts those of the bot's type
@@ -41,7 +41,7 @@ SOFTWARE: Final[Mapping[str, str]] = {
     "OPENCLAW_BEFORE": "2026-09-26",  # of its 330 dependencies, none that is newer
 }
 
-# Of 8 KiB the comments would take 1.5: those of JavaScript, docstrings, and whole lines of scripts and units.
+# The comments would take 1.5 KiB: those of JavaScript, docstrings, and whole lines of scripts and units.
 _COMMENT: Final = re.compile(r'^ *#(?!!).*\n|^ *"""(?s:.*?)"""\n+', re.MULTILINE)
 _COMMENT_OF_JAVASCRIPT: Final = re.compile(r"^ *// .*\n| +// .*$", re.MULTILINE)
 ARM64: Final[Mapping[str, str]] = {  # that differs there
@@ -93,9 +93,17 @@ def user_data(
     }
     text = "#cloud-config\n" + yaml.dump(document, Dumper=_Readable, sort_keys=False, width=1000)
     packed = gzip.compress(text.encode(), mtime=0)
-    if len(packed) > USER_DATA_BUDGET:
-        raise ValueError(f"user data has {len(packed)} bytes, more than {USER_DATA_BUDGET}")
+    if len(packed) > USER_DATA_LIMIT:
+        raise ValueError(
+            f"its user data have {len(packed)} bytes gzipped, more than the {USER_DATA_LIMIT} that EC2 takes"
+        )
     return packed
+
+
+def largest_field(config: Mapping[str, Any]) -> str:
+    """Return the field of a configuration that takes most of its user data."""
+    told = {name: config[name] for name in TOLD if name in config} | {"files": _folders(config, "plugins")}
+    return max(told, key=lambda name: len(gzip.compress(_json({name: told[name]}).encode())))
 
 
 def software(instance_type: str) -> dict[str, str]:

@@ -19,7 +19,9 @@ from remediator.engine.journal import Done, Failed, Journal, Outcome
 from remediator.errors import Refused
 from remediator.model import Bot, Ended, Run
 from remediator.provisioning.cutover import Cutover
+from remediator.provisioning.launch_request import require_launchable
 from remediator.provisioning.launcher import Launcher
+from remediator.settings import Settings
 from remediator.store.lease import Lease, LeaseLostError
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
@@ -69,12 +71,12 @@ def template_named(templates: Templates, name: str, environment: str) -> BotTemp
 
 
 async def begin(
-    tx: Transaction, spec: DeploySpec, actor: str, *, templates: Templates, region: str
+    tx: Transaction, spec: DeploySpec, actor: str, *, templates: Templates, settings: Settings
 ) -> tuple[Run, Bot]:
     """Write down the new bot and the run that deploys it, before anything is done in AWS.
 
     `start` the run once the transaction is kept. Raise Refused where the bot type or an override is wrong,
-    the name is taken, or a budget would be broken.
+    the name is taken, its user data would be too large, or a budget would be broken.
     """
     template = template_named(templates, spec.template, spec.environment)
     run = Run.begin("deploy", bot=spec.bot, reason="under way", at=tx.now)
@@ -87,7 +89,8 @@ async def begin(
         )
     overrides = merge_patch({}, spec.overrides)
     config, config_sha = rendered(spec.bot, spec.environment, template, overrides)
-    await check_budgets(tx, config, region)
+    require_launchable(spec.bot, config, config_sha, settings)
+    await check_budgets(tx, config, settings.aws_region)
     await tx.audit("deploy.asked", bot=spec.bot, run_id=run.id, actor=actor, template=template.name)
     version = await record(
         tx,

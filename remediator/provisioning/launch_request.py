@@ -1,6 +1,7 @@
 """The parameters of RunInstances for a bot. Pure."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from remediator.aws.file_store import files_address
@@ -8,8 +9,9 @@ from remediator.aws.instance_attributes import METADATA_OPTIONS
 from remediator.aws.parameter_store import token_parameter
 from remediator.aws.tags import BOT_TAG, CONFIG_SHA_TAG, DEPLOYMENT_TAG, MANAGED_TAG, ROLE_TAG, tag_list
 from remediator.configuration.rendering import files_of
+from remediator.errors import Refused
 from remediator.model import Bot
-from remediator.provisioning.cloudinit import user_data
+from remediator.provisioning.cloudinit import largest_field, user_data
 from remediator.provisioning.placement import Placement
 from remediator.settings import Settings
 from templates.instance_types import INSTANCE_TYPES
@@ -26,6 +28,8 @@ def launch_request(
     settings: Settings,
 ) -> dict[str, Any]:
     """Return RunInstances in full: every security option explicit, tags in the same call, Base64 user data.
+
+    Raise ValueError where EC2 would not take the user data: see `require_launchable`.
 
     No key unless a setting names one, and no security group of our own making. The instance may be terminated
     (by us alone: see iam/), and one that shuts itself down is stopped, so that nobody in it can erase it.
@@ -44,7 +48,7 @@ def launch_request(
         "MinCount": 1,
         "MaxCount": 1,
         "ClientToken": f"{deployment}-{attempt}",
-        "UserData": _user_data(bot, settings),
+        "UserData": base64.b64encode(_user_data(bot.name, bot.config, bot.config_sha, settings)).decode(),
         "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": _volume(bot)}],
         "MetadataOptions": dict(METADATA_OPTIONS),
         "DisableApiTermination": False,
@@ -56,17 +60,26 @@ def launch_request(
     return request | _options(bot, placement, settings)
 
 
-def _user_data(bot: Bot, settings: Settings) -> str:
-    content = user_data(
-        bot.config,
-        bot.config_sha,
+def require_launchable(name: str, config: Mapping[str, Any], config_sha: str, settings: Settings) -> None:
+    """Raise Refused (invalid) where EC2 would not take the user data of a bot of this configuration."""
+    try:
+        _user_data(name, config, config_sha, settings)
+    except ValueError as error:
+        field = largest_field(config)
+        remedy = f"give it less there: {field} takes most of them"
+        raise Refused("invalid", str(error), field=f"overrides.{field}", remedy=remedy) from None
+
+
+def _user_data(name: str, config: Mapping[str, Any], config_sha: str, settings: Settings) -> bytes:
+    return user_data(
+        config,
+        config_sha,
         region=settings.aws_region,
-        parameter=token_parameter(bot.name),
+        parameter=token_parameter(name),
         restart_key=settings.ssh_public_key if settings.restarter == "ssh" else None,
         login=settings.key_name is not None,
-        files=files_address(settings.files_bucket, sha256) if (sha256 := files_of(bot.config)) else "",
+        files=files_address(settings.files_bucket, sha256) if (sha256 := files_of(config)) else "",
     )
-    return base64.b64encode(content).decode()
 
 
 def _volume(bot: Bot) -> dict[str, Any]:

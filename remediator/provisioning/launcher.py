@@ -16,7 +16,7 @@ from remediator.aws.instance_waiter import InstanceWaiter
 from remediator.aws.instances import Instance
 from remediator.aws.tags import DEPLOYMENT_TAG
 from remediator.configuration.rendering import files_of
-from remediator.engine.journal import Done, Failed, Journal, Outcome
+from remediator.engine.journal import Done, Effect, Failed, Journal, Outcome
 from remediator.metrics import Metrics
 from remediator.model import Bot, Step
 from remediator.monitoring.prober import Prober
@@ -109,8 +109,11 @@ class Launcher:
         failures: list[str] = []
         for attempt, placement in enumerate(placements(bot.config, self.settings), 1):
             facts: Any = {"image": image, "deployment": journal.run.id, "role": role, "attempt": attempt}
-            request = launch_request(bot, placement=placement, settings=self.settings, **facts)
             name = "launch" if attempt == 1 else f"launch-{attempt}"
+            try:
+                request = launch_request(bot, placement=placement, settings=self.settings, **facts)
+            except ValueError as error:
+                return await journal.step(name, _failing(f"not launched: {error}"), settle=adopt)
             deadline = journal.store.clock() + self.settings.redeploy_timeout / 3
             outcome = await journal.step(name, launch, request=request, settle=adopt, deadline=deadline)
             if isinstance(outcome, Done) or outcome.kind != "capacity":
@@ -180,6 +183,15 @@ class Launcher:
         if isinstance(outcome, Failed):
             return f"what was launched could not be ended, and still costs: {outcome.reason}"
         return "what was launched was terminated"
+
+
+def _failing(reason: str) -> Effect:
+    """Return a step's effect that is not to be had."""
+
+    async def fail(_: Mapping[str, Any]) -> Outcome:
+        return Failed(reason)
+
+    return fail
 
 
 def _launches(steps: Mapping[str, Step]) -> list[Step]:

@@ -59,6 +59,9 @@ class StandbyCleaner:
 def is_due(bot: Bot, now: float) -> bool:
     """Return whether the bot's standby is to go.
 
-    One without an end was left by a redeploy that failed: it is due once that is over.
+    One without an end was left by a redeploy that failed: it is due once that is over, and once a person has
+    seen to a bot whose redeploy was given up.
     """
-    return bool(bot.standby_instance_id) and (bot.standby_until is None or bot.standby_until <= now)
+    if bot.standby_until is None:
+        return bool(bot.standby_instance_id) and bot.quarantined_at is None
+    return bool(bot.standby_instance_id) and bot.standby_until <= now

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from remediator.engine.engine import Engine
+from remediator.errors import Refused
 from remediator.model import Bot, Run
 from remediator.monitoring.prober import Prober
 from remediator.periodic import run_every
@@ -103,20 +104,28 @@ class RolloutController:
             case Wait(reason):
                 if reason != rollout.why:
                     await repository.change(rollout.id, why=reason)
-            case End(status, reason):
-                await repository.change(rollout.id, status=status, why=reason, finished_at=tx.now)
-                await tx.audit(f"rollout.{status}", rollout=rollout.id, why=reason)
-                sign = "✅" if status == "completed" else "🛑"
-                await tx.notify("", f"{sign} {rollout.id} {status}: {reason}")
-                log.info("rollout ended", rollout=rollout.id, status=status, why=reason)
+            case End() as end:
+                await _end(tx, rollout, end)
             case Begin(bots, skip, reason):
                 members = {member.bot: member for member in await repository.members(rollout.id)}
                 for name, skip_reason in skip.items():
                     await repository.change_member(members[name], skipped=skip_reason)
                 if bots:
                     await repository.change(rollout.id, why=reason)
-                return [await self._begin(tx, rollout, members[name]) for name in bots]
+                return await self._begin_batch(tx, rollout, [members[name] for name in bots])
         return []
+
+    async def _begin_batch(self, tx: Transaction, rollout: Rollout, batch: Sequence[Member]) -> list[Run]:
+        """Begin their redeploys, up to the first that is refused: that one stops the rollout."""
+        runs: list[Run] = []
+        for member in batch:
+            try:
+                runs.append(await self._begin(tx, rollout, member))
+            except Refused as refused:
+                reason = f"{member.bot} cannot be redeployed: {refused.message}; {refused.remedy}"
+                await _end(tx, rollout, End("stopped", reason))
+                break
+        return runs
 
     async def _begin(self, tx: Transaction, rollout: Rollout, member: Member) -> Run:
         bot: Any = await tx.bot(member.bot)
@@ -125,6 +134,16 @@ class RolloutController:
         await RolloutRepository(tx).change_member(member, run_id=run.id)
         log.info("rollout goes on", rollout=rollout.id, bot=member.bot, run=run.id)
         return run
+
+
+async def _end(tx: Transaction, rollout: Rollout, end: End) -> None:
+    """Write the rollout's end down, and tell people."""
+    status, reason = end.status, end.reason
+    await RolloutRepository(tx).change(rollout.id, status=status, why=reason, finished_at=tx.now)
+    await tx.audit(f"rollout.{status}", rollout=rollout.id, why=reason)
+    sign = "✅" if status == "completed" else "🛑"
+    await tx.notify("", f"{sign} {rollout.id} {status}: {reason}")
+    log.info("rollout ended", rollout=rollout.id, status=status, why=reason)
 
 
 async def _next_move(tx: Transaction, rollout: Rollout, ill: Collection[str]) -> Move:

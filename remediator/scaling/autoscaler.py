@@ -288,9 +288,7 @@ class Autoscaler:
         """Begin the deployment of a new bot. Raise Refused where nothing is offered, or it may not be."""
         if not isinstance(offer, DeploySpec):
             raise offer or Refused("conflict", "nothing is offered")
-        run, _ = await deploy.begin(
-            tx, offer, ACTOR, templates=self.templates, region=self.settings.aws_region
-        )
+        run, _ = await deploy.begin(tx, offer, ACTOR, templates=self.templates, settings=self.settings)
         return run
 
     async def _shrink(self, tx: Transaction, added: Sequence[str]) -> Run:

@@ -19,6 +19,7 @@ from remediator.logs import log
 from remediator.model import Bot, ConfigVersion, Run
 from remediator.provisioning import blue_green
 from remediator.provisioning.idle import require_active, take_over
+from remediator.provisioning.launch_request import require_launchable
 from remediator.runtime import Runtime
 from remediator.store.errors import ConflictError
 from remediator.store.transaction import Transaction
@@ -104,6 +105,7 @@ async def change_config(request: Request) -> Response:
             overrides = merge_patch(base, body.overrides)
             template = _template_of(bot, runtime.templates)
             config, config_sha = rendered(name, bot.environment, template, overrides)
+            require_launchable(name, config, config_sha, runtime.settings)
             facts: Any = {"actor": actor, "reason": reason, "origin": "change", "overrides": overrides}
             number = await record(tx, name, config, config_sha, **facts)
             if body.apply and number != bot.version:

@@ -201,8 +201,8 @@ def test_a_wrong_override_is_named_with_a_remedy_and_without_its_value(
         ({"storage": "8GB"}, ["memory", "storage"]),
         ({"storage": "10GB"}, ["memory"]),
         ({"probe": {"port": 80}}, ["memory", "probe.port"]),
-        ({"fallbacks": ["openai/gpt-5", "acme/wonder-1"]}, ["memory", "fallbacks"]),
-        ({"fallbacks": ["anthropic/claude-opus-latest"]}, ["memory", "fallbacks"]),
+        ({"fallbacks": ["openai/gpt-5", "acme/wonder-1"]}, ["memory", "fallbacks.1"]),
+        ({"fallbacks": ["anthropic/claude-opus-latest"]}, ["memory", "fallbacks.0"]),
     ],
 )
 def test_what_is_likely_a_mistake_is_said_by_field(overrides: dict[str, Any], about: list[str]) -> None:
@@ -231,16 +231,49 @@ def test_a_model_that_neither_the_catalogue_nor_the_price_list_knows_is_a_warnin
     assert warning.startswith("model: neither the catalogue of OpenClaw ")
 
 
-def test_a_retired_model_without_an_alias_is_refused_and_the_one_to_use_is_named() -> None:
-    """One with an alias is not: it resolves, aloud."""
-    template = LOADED.get("support", "production")
-    with pytest.raises(Refused) as refused:
-        rendered("forge", "production", template, {"model": "google/gemini-1.5-flash"})
-    assert (refused.value.field, refused.value.remedy) == ("overrides.model", "use google/gemini-2.5-flash")
-    with pytest.raises(Refused, match="retired") as refused:
-        rendered("forge", "production", template, {"model": "azure-openai-responses/gpt-5.3-codex-spark"})
-    assert refused.value.remedy == "use another of azure-openai-responses"
-    rendered("forge", "production", template, {"model": "anthropic/claude-3-5-haiku-latest"})
+def named(field: str, model: str) -> dict[str, Any]:
+    """Return the overrides that have the model in a field: `model`, or a place among the fallbacks."""
+    _, _, place = field.partition(".")
+    return {"fallbacks": ["openai/gpt-5"] * int(place) + [model]} if place else {field: model}
+
+
+@pytest.mark.parametrize("field", ["model", "fallbacks.0", "fallbacks.2"])
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        ("google/gemini-1.5-flash", "use google/gemini-2.5-flash"),
+        ("azure-openai-responses/gpt-5.3-codex-spark", "use another of azure-openai-responses"),
+    ],
+)
+def test_a_retired_model_without_an_alias_is_refused_wherever_it_is_named(
+    field: str, model: str, remedy: str
+) -> None:
+    """And warned of where it is in a configuration that was kept before it retired."""
+    overrides = named(field, model)
+    with pytest.raises(Refused, match=f"{model} is retired") as refused:
+        rendered("forge", "production", LOADED.get("support", "production"), overrides)
+    assert (refused.value.kind, refused.value.field) == ("invalid", f"overrides.{field}")
+    assert refused.value.remedy == remedy
+    assert any(
+        warning.startswith(f"{field}: {model} is retired") for warning in warnings(support(**overrides))
+    )
+
+
+@pytest.mark.parametrize("field", ["model", "fallbacks.0", "fallbacks.2"])
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("anthropic/claude-3-5-haiku-latest", "the bot is run with anthropic/claude-haiku-4-5"),
+        ("acme/wonder-1", "nor genai-prices knows acme/wonder-1"),
+    ],
+)
+def test_a_model_that_is_replaced_or_not_known_is_warned_of_wherever_it_is_named(
+    field: str, model: str, says: str
+) -> None:
+    config, _ = rendered("forge", "production", LOADED.get("support", "production"), named(field, model))
+    (warning,) = [warning for warning in warnings(config) if model in warning]
+    assert warning.startswith(f"{field}: ")
+    assert says in warning
 
 
 @pytest.mark.parametrize("environment", templates.ENVIRONMENTS)

@@ -40,7 +40,7 @@ async def ended(running: Runtime, run_id: str) -> None:
 
 async def begin_deploy(running: Runtime, bot: str) -> str:
     spec = DeploySpec(bot, "support", "staging", SecretStr("42:planted"))
-    parts: Any = {"templates": running.templates, "region": running.settings.aws_region}
+    parts: Any = {"templates": running.templates, "settings": running.settings}
     async with running.store.write() as tx:
         begun, _ = await deploy.begin(tx, spec, "test", **parts)
     await running.aws.put_token(bot, "42:planted")

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from remediator.engine import engine as engine_module
-from remediator.engine.engine import MAX_FAILURES, Engine
+from remediator.engine.engine import MAX_FAULTS, Engine
 from remediator.metrics import Metrics
-from remediator.model import Bot, Ended, Run
+from remediator.model import RUN_PREFIXES, Bot, Ended, Run, RunKind
 from remediator.notifications.notifier import Notifier
 from remediator.store.errors import StoreUnavailableError
 from remediator.store.lease import Lease, LeaseLostError
@@ -82,7 +82,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with aiohttp.ClientSession() as session:
         engine = Engine(store, {}, Notifier(store, metrics, session, None), metrics, "")
         bench = Bench(engine, store)
-        engine.runners = {"recover": bench.runner, "deploy": bench.runner}
+        engine.runners = dict.fromkeys(RUN_PREFIXES, bench.runner)
         yield bench
         await engine.stop()
     await store.close()
@@ -105,7 +105,7 @@ async def test_an_unknown_run_wakes_nothing(bench: Bench) -> None:
 
 async def test_a_broken_store_fails_no_run_however_long_it_lasts(bench: Bench) -> None:
     broken = StoreUnavailableError("database or disk is full")
-    bench.outcomes = [*[broken] * (3 * MAX_FAILURES), Ended("recovered", "restart cured it")]
+    bench.outcomes = [*[broken] * (3 * MAX_FAULTS), Ended("recovered", "restart cured it")]
     assert (await bench.drive()).status == "recovered"
 
 
@@ -113,16 +113,51 @@ async def test_a_fault_of_our_own_that_stays_is_handed_to_a_person(bench: Bench)
     """It would hold the bot, and a place in the in-flight cap, for ever."""
     bench.outcomes = [TypeError("planted")]
     run = await bench.drive()
-    assert (run.status, run.reason) == ("escalated", "a fault of this service: its log says more")
-    assert bench.calls == MAX_FAILURES
+    assert (run.status, run.reason) == ("escalated", "a fault of this service (TypeError): its log says more")
+    assert bench.calls == MAX_FAULTS
     assert (await bench.bot("forge")).quarantined_at is not None
     async with bench.store.read() as tx:
         (message,) = await tx.unsent()
     assert "forge needs a person" in message.text
 
 
+@pytest.mark.parametrize("state", ["deploying", "active", "retiring"])
+@pytest.mark.parametrize("kind", [kind for kind in RUN_PREFIXES if kind != "recover"])
+async def test_every_kind_of_run_is_given_up_and_its_bot_left_as_it_stands(
+    bench: Bench, kind: RunKind, state: Any
+) -> None:
+    """But for the instance that was not ours yet: its name is free again."""
+    async with bench.store.write() as tx:
+        await tx.change_bot("forge", state=state)
+    bench.outcomes = [TypeError("planted")]
+    run = await bench.drive(replace(RUN, kind=kind))
+    assert run.status == "failed"
+    assert run.reason.startswith("a fault of this service (TypeError): its log says more; ")
+    assert bench.calls == MAX_FAULTS
+    async with bench.store.read() as tx:
+        left = await tx.bot("forge")
+        (message,) = await tx.unsent()
+        assert await tx.active_runs() == []
+    assert run.reason in message.text
+    if (kind, state) == ("adopt", "deploying"):
+        assert left is None
+    else:
+        assert left is not None
+        assert (left.state, left.quarantine_reason) == (state, run.reason)
+
+
+@pytest.mark.parametrize("kind", RUN_PREFIXES)
+async def test_a_broken_store_ends_no_run_of_any_kind_though_faults_of_ours_came_before(
+    bench: Bench, kind: RunKind
+) -> None:
+    broken = StoreUnavailableError("database or disk is full")
+    faults = [TypeError("planted")] * (MAX_FAULTS - 1)
+    bench.outcomes = [*faults, *[broken] * MAX_FAULTS, Ended("cancelled", "")]
+    assert (await bench.drive(replace(RUN, kind=kind))).status == "cancelled"
+
+
 async def test_a_fault_of_our_own_that_passes_costs_nothing(bench: Bench) -> None:
-    bench.outcomes = [*[TypeError("planted")] * (MAX_FAILURES - 1), Ended("recovered", "restart cured it")]
+    bench.outcomes = [*[TypeError("planted")] * (MAX_FAULTS - 1), Ended("recovered", "restart cured it")]
     assert (await bench.drive()).status == "recovered"
 
 

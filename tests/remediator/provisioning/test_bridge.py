@@ -210,6 +210,19 @@ def test_the_age_of_a_turn_is_that_of_its_oldest_call_that_runs(node: str) -> No
     assert mesh(node, events=[older, ended])["turn_age_seconds"] == 0
 
 
+@pytest.mark.parametrize("end", ["end", "error"])
+def test_a_turn_ages_also_while_it_calls_no_model(node: str, end: str) -> None:
+    """As in a tool that never answers."""
+
+    def lifecycle(phase: str) -> list[object]:
+        return ["agent", {"runId": "r", "stream": "lifecycle", "data": {"phase": phase}}]
+
+    called = [["model_call_started", CALL], ["model_call_ended", {**CALL, "outcome": "completed"}]]
+    begun = [lifecycle("start"), *called, lifecycle("finishing")]
+    assert mesh(node, events=begun)["turn_age_seconds"] > 0
+    assert mesh(node, events=[*begun, lifecycle(end)])["turn_age_seconds"] == 0
+
+
 def test_what_is_not_known_is_left_out(node: str) -> None:
     answer = mesh(node)
     assert answer.keys() == {

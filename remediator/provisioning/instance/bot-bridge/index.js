@@ -19,6 +19,7 @@ const FAILURES = Object.entries({ // by what the provider said; the first that f
 // Of the process, not of the plugin: OpenClaw may load a plugin anew without a restart.
 const state = (globalThis[Symbol.for("bot-bridge")] ??= {
   calls: new Map(), // of the model, that run: since when, by id
+  turns: new Map(), // that run: since when, by id
   runs: new Set(), // turns that called it, or whose failure is counted, by id
   ended: [], // calls whose turn has not
   ready: {}, // the last answer of /ready
@@ -29,7 +30,7 @@ const state = (globalThis[Symbol.for("bot-bridge")] ??= {
     usage: { ...NONE, failed_by: {}, models: {} },
   },
 });
-const { calls, facts, runs } = state;
+const { calls, facts, runs, turns } = state;
 
 const count = (value) => (Number.isFinite(value) && value > 0 ? value : 0);
 const input = (usage) => count(usage?.input) + count(usage?.cacheRead) + count(usage?.cacheWrite);
@@ -117,7 +118,8 @@ async function look(api) {
   const ok = failing.every((name) => names.includes(name));
   const channels = names.map((name) => ({ name, up: ok && !failing.includes(name) }));
   const now = performance.now();
-  const [oldest = now] = calls.values();
+  const [call = now] = calls.values(); // the oldest
+  const [turn = now] = turns.values();
   settle(({ at }) => now - at > REASON_MS);
   return {
     ok,
@@ -126,7 +128,7 @@ async function look(api) {
     model: modelOf(config),
     ...facts,
     memory_bytes: process.memoryUsage.rss(),
-    turn_age_seconds: (now - oldest) / 1000,
+    turn_age_seconds: (now - Math.min(call, turn)) / 1000,
     eventLoop,
     channels,
     peers: [...channels, ...others],
@@ -142,7 +144,10 @@ export default {
       calls.set(callId, performance.now());
     });
     api.runtime.events?.onAgentEvent?.(({ runId, stream, data }) => {
-      if (stream === "lifecycle" && data.phase === "error") fail(runId, data.error, modelOf(configOf(api)) ?? "");
+      if (stream !== "lifecycle") return;
+      if (data.phase === "start" && !turns.has(runId)) turns.set(runId, performance.now());
+      if (data.phase === "end" || data.phase === "error") turns.delete(runId);
+      if (data.phase === "error") fail(runId, data.error, modelOf(configOf(api)) ?? "");
     });
     api.on("model_call_ended", (call) => {
       calls.delete(call.callId);
