@@ -170,7 +170,7 @@ def build_engine(
     """Build the engine, with a runner for each kind of run."""
     waiter, cutover = InstanceWaiter(aws, settings.aws_poll), Cutover(aws, settings)
     launcher = Launcher(aws, files, waiter, prober, settings, metrics)
-    soak = partial(watched, gatekeeper.queue_watch)
+    soak = partial(watched, store, settings, queue_watch)
     actuators = Actuators(aws, launcher, cutover, prober, restarter_of(settings, aws, prober))
     runners: dict[RunKind, Runner] = {
         "recover": Recovery(store, actuators, gatekeeper, queue_watch, store_slots, metrics, settings).run,
