@@ -22,7 +22,6 @@ RECOVER_OUTCOMES: Final = ("recovered", "unneeded", "resolved", "escalated", "ca
 DEPLOYMENT_KINDS: Final = ("deploy", "redeploy", "retire", "adopt")
 DEPLOY_OUTCOMES: Final = ("deployed", "failed")
 ATTEMPT_OUTCOMES: Final = ("cured", "not_cured", "failed")
-GATES: Final = ("paused", "silenced", "monitoring", "fleet", "dependency", "in_flight", "rate", "mode")
 DEPENDENT: Final = ("deaf", "mute", "stuck")  # symptoms that what many bots need can have
 IGNORED: Final = get_args(IgnoreReason)
 REFRESH_OUTCOMES: Final = ("refreshed", "failed")
@@ -305,10 +304,6 @@ def _counter(series: Series, registry: CollectorRegistry) -> Counter:
     return Counter(series.name, series.help, series.labels, registry=registry)
 
 
-def _gauge(series: Series, registry: CollectorRegistry) -> Gauge:
-    return Gauge(series.name, series.help, series.labels, registry=registry)
-
-
 @dataclass(frozen=True, slots=True)
 class StateCollector(Collector):
     """The series of what is so at the moment of a scrape: each a gauge or counter with all of its samples."""
@@ -326,7 +321,7 @@ class StateCollector(Collector):
 
 
 class Metrics:
-    """Counters, gauges and histograms in memory. What the store has is read by a scrape: `StateCollector`."""
+    """Counters and histograms in memory. What is so now is read by a scrape: `StateCollector`."""
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
@@ -348,11 +343,6 @@ class Metrics:
             registry=registry,
         )
         self.blocked = _counter(BLOCKED_TOTAL, registry)
-        self.storm = _gauge(STORM, registry)
-        self.fleet_ratio = _gauge(FLEET_RATIO, registry)
-        self.fleet_limit = _gauge(FLEET_LIMIT, registry)
-        self.dependency = _gauge(DEPENDENCY, registry)
-        self.turn_limit = _gauge(TURN_LIMIT, registry)
         self.alerts = _counter(ALERTS, registry)
         self.ignored = _counter(ALERTS_IGNORED, registry)
         self.truncated = _counter(ALERTS_TRUNCATED, registry)
@@ -361,15 +351,15 @@ class Metrics:
         self.price_refreshes = _counter(PRICE_REFRESHES, registry)
         self.scalings = _counter(SCALINGS, registry)
         self.launch_errors = _counter(LAUNCH_ERRORS, registry)
-        self.orphans = _gauge(ORPHANS, registry)
-        self.scaling_bots = _gauge(SCALING_BOTS, registry)
-        self.scaling_capacity = _gauge(SCALING_CAPACITY, registry)
-        self.scaling_target = _gauge(SCALING_TARGET, registry)
-        _gauge(BUILD_INFO, registry).labels(version, platform.python_version()).set(1)
+        info = Gauge(BUILD_INFO.name, BUILD_INFO.help, BUILD_INFO.labels, registry=registry)
+        info.labels(version, platform.python_version()).set(1)
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
-        """Make every counter's series: one that appears with its first event hides it from `increase()`."""
+        """Make every counter's series: one that appears with its first event hides it from `increase()`.
+
+        Those of the gates and of the channels to people are made by the gatekeeper and the notifier.
+        """
         for kind in DEPLOYMENT_KINDS:
             self.deployment_duration.labels(kind)
         deployments = [(kind, DEPLOY_OUTCOMES) for kind in ("deploy", "redeploy")]
@@ -381,16 +371,10 @@ class Metrics:
         for tier in TIERS:
             for outcome in ATTEMPT_OUTCOMES:
                 self.attempts.labels(tier, outcome)
-        for gate in GATES:
-            self.blocked.labels(gate)
-        for symptom in DEPENDENT:
-            self.dependency.labels(symptom)
         for reason in IGNORED:
             self.ignored.labels(reason)
         for status in ("firing", "resolved"):
             self.alerts.labels(status)
-        for outcome in ("sent", "failed"):
-            self.notifications.labels("telegram", outcome)
         for kind in LAUNCH_FAULTS:
             self.launch_errors.labels(kind)
         for outcome in REFRESH_OUTCOMES:

@@ -28,6 +28,7 @@ from remediator.model import RunKind
 from remediator.monitoring.alertmanager import Alertmanager
 from remediator.monitoring.prober import Prober
 from remediator.monitoring.prometheus import Prometheus
+from remediator.notifications.channels import channel_of
 from remediator.notifications.notifier import Notifier
 from remediator.notifications.telegram import Telegram
 from remediator.provisioning.adopt import Adoption
@@ -40,7 +41,7 @@ from remediator.provisioning.orphans import OrphanDetector
 from remediator.provisioning.retire import Retirement
 from remediator.provisioning.standby_cleanup import StandbyCleaner
 from remediator.recovery.census import Census
-from remediator.recovery.gatekeeper import Gatekeeper
+from remediator.recovery.gatekeeper import IN_STORE_AT_ONCE, Gatekeeper
 from remediator.recovery.limits import Limits
 from remediator.recovery.monitoring_status import MonitoringStatus
 from remediator.recovery.queue_watch import QueueWatch
@@ -76,6 +77,8 @@ class Runtime:
     alertmanager: Alertmanager
     prober: Prober
     monitoring: MonitoringStatus
+    census: Census
+    limits: Limits
     storm_watch: StormWatch
     queue_watch: QueueWatch
     notifier: Notifier
@@ -97,7 +100,7 @@ async def run(settings: Settings) -> AsyncIterator[Runtime]:
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     """Build all parts, which `stack` closes. A restored store is reconciled with AWS before any acts."""
-    templates, metrics = load_templates(settings), build_metrics(settings)
+    templates, metrics = load_templates(settings), Metrics(VERSION)
     store = await build_store(settings, stack)
     session = await stack.enter_async_context(aiohttp.ClientSession())
     aws = await build_aws(settings)
@@ -107,31 +110,23 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Runtime:
     prometheus = Prometheus(settings.prometheus_url, session) if settings.prometheus_url else None
     alertmanager = Alertmanager(settings.alertmanager_url, session)
     monitoring = MonitoringStatus.from_settings(settings, store, prometheus)
-    storm_watch = build_storm_watch(settings, store, prober, metrics, prometheus)
-    queue_watch = QueueWatch(store, aws, session, settings)
+    census = build_census(settings, store, prober, prometheus)
+    limits = Limits.from_settings(settings)
+    storm_watch = StormWatch(store, census, limits, settings.gate_interval)
+    queue_watch, store_slots = QueueWatch(store, aws, session, settings), asyncio.Semaphore(IN_STORE_AT_ONCE)
     gatekeeper = Gatekeeper(
-        store, prober, alertmanager, monitoring, storm_watch, queue_watch, metrics, settings
-    )
-    notifier = Notifier(store, metrics, session, build_telegram(settings))
+        store, prober, alertmanager, monitoring, census, limits, storm_watch, queue_watch, store_slots,
+        metrics, settings,
+    )  # fmt: skip
+    notifier = Notifier(store, metrics, session, channel_of(settings))
     cost_worker = await build_cost_worker(settings, store, aws, prometheus, templates, metrics)
-    return Runtime(
-        settings=settings,
-        templates=templates,
-        metrics=metrics,
-        store=store,
-        aws=aws,
-        files=files,
-        session=session,
-        prometheus=prometheus,
-        alertmanager=alertmanager,
-        prober=prober,
-        monitoring=monitoring,
-        storm_watch=storm_watch,
-        queue_watch=queue_watch,
-        notifier=notifier,
-        engine=build_engine(settings, store, aws, files, prober, gatekeeper, notifier, metrics),
-        cost_worker=cost_worker,
+    engine = build_engine(
+        settings, store, aws, files, prober, gatekeeper, queue_watch, store_slots, notifier, metrics
     )
+    return Runtime(
+        settings, templates, metrics, store, aws, files, session, prometheus, alertmanager, prober,
+        monitoring, census, limits, storm_watch, queue_watch, notifier, engine, cost_worker,
+    )  # fmt: skip
 
 
 def load_templates(settings: Settings) -> Templates:
@@ -139,14 +134,6 @@ def load_templates(settings: Settings) -> Templates:
     templates = load(settings.templates_dir)
     check_sizes(templates, settings)
     return templates
-
-
-def build_metrics(settings: Settings) -> Metrics:
-    """Build the counters and gauges."""
-    metrics = Metrics(VERSION)
-    metrics.fleet_limit.set(settings.fleet_max_unhealthy_ratio)
-    metrics.turn_limit.set(settings.turn_limit)
-    return metrics
 
 
 async def build_store(settings: Settings, stack: AsyncExitStack) -> Store:
@@ -175,16 +162,18 @@ def build_engine(
     files: FilesKeeper,
     prober: Prober,
     gatekeeper: Gatekeeper,
+    queue_watch: QueueWatch,
+    store_slots: asyncio.Semaphore,
     notifier: Notifier,
     metrics: Metrics,
 ) -> Engine:
     """Build the engine, with a runner for each kind of run."""
     waiter, cutover = InstanceWaiter(aws, settings.aws_poll), Cutover(aws, settings)
     launcher = Launcher(aws, files, waiter, prober, settings, metrics)
-    soak = partial(watched, gatekeeper.queue_watch)
+    soak = partial(watched, store, settings, queue_watch)
     actuators = Actuators(aws, launcher, cutover, prober, restarter_of(settings, aws, prober))
     runners: dict[RunKind, Runner] = {
-        "recover": Recovery(store, actuators, gatekeeper, metrics, settings).run,
+        "recover": Recovery(store, actuators, gatekeeper, queue_watch, store_slots, metrics, settings).run,
         "deploy": Deployment(store, aws, launcher, cutover).run,
         "redeploy": BlueGreen(store, aws, waiter, prober, launcher, cutover, settings, soak).run,
         "adopt": Adoption(store, aws, cutover).run,
@@ -236,25 +225,15 @@ async def build_prober(settings: Settings, stack: AsyncExitStack) -> Prober:
     )
 
 
-def build_storm_watch(
-    settings: Settings, store: Store, prober: Prober, metrics: Metrics, prometheus: Prometheus | None
-) -> StormWatch:
-    """Build the watch over the fleet's storms, and the census that it takes."""
-    census = Census(store, prober, metrics, settings.fleet_sample, prometheus, settings.turn_limit)
-    return StormWatch(store, census, metrics, Limits.from_settings(settings), settings.gate_interval)
-
-
-def build_telegram(settings: Settings) -> Telegram | None:
-    """Build the client of Telegram; None where there is no token or no chat."""
-    if settings.telegram_token is None or settings.telegram_chat_id is None:
-        return None
-    return Telegram(settings.telegram_api_url, settings.telegram_token, settings.telegram_chat_id)
+def build_census(settings: Settings, store: Store, prober: Prober, prometheus: Prometheus | None) -> Census:
+    """Build what counts the ill bots of the fleet."""
+    return Census(store, prober, settings.fleet_sample, prometheus, settings.turn_limit)
 
 
 def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
     """Return what goes on beside the runs, each until it is cancelled."""
     settings, store, aws, engine = runtime.settings, runtime.store, runtime.aws, runtime.engine
-    orphans = OrphanDetector(store, aws, runtime.metrics)
+    orphans = OrphanDetector(store, aws)
     tasks: list[BackgroundTask] = [
         runtime.notifier.serve,
         runtime.storm_watch.serve,
@@ -266,9 +245,9 @@ def background_tasks(runtime: Runtime) -> list[BackgroundTask]:
     ]
     if settings.queue_looks:
         tasks.append(runtime.queue_watch.serve)
-    telegram = runtime.notifier.telegram
-    if telegram is not None and any(rule.mode == "approve" for rule in settings.modes):
-        tasks.append(TelegramApprovals(store, engine, telegram, runtime.session).serve)
+    channel = runtime.notifier.channel
+    if isinstance(channel, Telegram) and any(rule.mode == "approve" for rule in settings.modes):
+        tasks.append(TelegramApprovals(store, engine, channel, runtime.session).serve)
     autoscaler = build_autoscaler(runtime)
     if autoscaler.groups():
         tasks.append(autoscaler.serve)
@@ -287,7 +266,7 @@ def build_autoscaler(runtime: Runtime) -> Autoscaler:
         prometheus=runtime.prometheus,
         alertmanager=runtime.alertmanager,
         monitoring=runtime.monitoring,
-        limits=runtime.storm_watch.limits,
+        limits=runtime.limits,
     )
 
 

@@ -31,7 +31,6 @@ async def read_dashboard(runtime: Runtime) -> dict[str, Any]:
         alerts = [views.alert(alert) for alert in await tx.firing_alerts(RECENT)]
         cost = summary(await take_snapshot(tx, runtime.cost_worker.meter))
     scores, history = await _from_prometheus(runtime.prometheus, now)
-    watch = runtime.storm_watch
     return {
         "timestamp": iso(now),
         "summary": {
@@ -40,7 +39,7 @@ async def read_dashboard(runtime: Runtime) -> dict[str, Any]:
             "active_deployments": sum(run.kind != "recover" for run in active),
             "quarantined": sum(bot.quarantined_at is not None for bot in bots),
             "drifted": len(drift["bots"]),
-            "storm": _storm_view(watch.storm, watch.census.latest, watch.limits),
+            "storm": _storm_view(runtime.storm_watch.storm, runtime.census.latest, runtime.limits),
         },
         "registry": [views.bot(bot, scores.get(bot.name)) for bot in bots],
         "state": {"deployments": deployments, "recoveries": recoveries},

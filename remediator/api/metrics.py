@@ -1,6 +1,7 @@
 """GET /metrics: what is counted in memory, and the state that each feature reads from the store."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,8 +14,12 @@ from remediator.api.lookup import runtime_of
 from remediator.api.operation import TEXT, Operation
 from remediator.configuration.drift_detector import last_report
 from remediator.metrics import Samples, Series, StateCollector
+from remediator.provisioning.orphans import orphan_instances
 from remediator.recovery.queue_watch import last_report as queue_report
+from remediator.recovery.storm import Storm
+from remediator.recovery.storm_watch import read_dependencies
 from remediator.runtime import Runtime
+from remediator.scaling import exposition as scaling
 from remediator.store.transaction import Transaction
 
 Source = Callable[[Transaction], Awaitable[Mapping[Series, Samples]]]
@@ -63,12 +68,39 @@ async def queue_samples(tx: Transaction) -> Mapping[Series, Samples]:
     }
 
 
+async def recovery_samples(tx: Transaction) -> Mapping[Series, Samples]:
+    """Return whether a storm is on, and of which symptoms too many bots have one at once."""
+    storm = Storm.from_fact(await tx.fact("storm"))
+    away = {dependency.symptom for dependency in await read_dependencies(tx)}
+    return {
+        series.STORM: [((), float(storm.active))],
+        series.DEPENDENCY: [((symptom,), float(symptom in away)) for symptom in series.DEPENDENT],
+    }
+
+
+async def orphan_samples(tx: Transaction) -> Mapping[Series, Samples]:
+    """Return how many instances are nobody's, as was last seen."""
+    return {series.ORPHANS: [((), await orphan_instances(tx))]}
+
+
+def own_samples(runtime: Runtime) -> Mapping[Series, Samples]:
+    """Return what this process alone knows: its settings, and the last census that it took itself."""
+    settings, fleet = runtime.settings, runtime.census.latest
+    return {
+        series.FLEET_RATIO: [((), fleet.ratio if fleet is not None else 0.0)],
+        series.FLEET_LIMIT: [((), settings.fleet_max_unhealthy_ratio)],
+        series.TURN_LIMIT: [((), settings.turn_limit)],
+    }
+
+
 SOURCES: Final[Sequence[Source]] = (
     deployments.samples,
     rollouts.samples,
     run_samples,
     fleet_samples,
     queue_samples,
+    recovery_samples,
+    orphan_samples,
 )
 
 
@@ -82,9 +114,11 @@ async def read_state(tx: Transaction, sources: Sequence[Source]) -> StateCollect
 
 async def exposition(runtime: Runtime) -> bytes:
     """Return the remediator's own series in Prometheus's text format."""
+    scaling_samples = partial(scaling.samples, templates=runtime.templates)
     async with runtime.store.read() as tx:
-        state = await read_state(tx, (runtime.cost_worker.samples, *SOURCES))
-    return generate_latest(runtime.metrics.registry) + generate_latest(state)
+        state = await read_state(tx, (runtime.cost_worker.samples, scaling_samples, *SOURCES))
+    own = StateCollector(own_samples(runtime))
+    return b"".join(map(generate_latest, (runtime.metrics.registry, own, state)))
 
 
 async def metrics(request: Request) -> Response:

@@ -37,7 +37,7 @@ async def reap_orphans(request: Request) -> Response:
 
 
 async def _orphans(runtime: Runtime) -> list[Orphan]:
-    detector = OrphanDetector(runtime.store, runtime.aws, runtime.metrics)
+    detector = OrphanDetector(runtime.store, runtime.aws)
     return await answered(detector.detect(), "")
 
 

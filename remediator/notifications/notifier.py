@@ -1,4 +1,4 @@
-"""Messages to people, by Telegram: on disk first, and sent until they have arrived."""
+"""Messages to people: on disk first, and sent until they have arrived."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,12 +9,14 @@ import structlog
 
 from remediator.metrics import Metrics
 from remediator.model import Notification
-from remediator.notifications.telegram import SendResult, Telegram
+from remediator.notifications.channel import Channel, SendResult
+from remediator.notifications.channels import CHANNELS
 from remediator.periodic import wait_for
 from remediator.store.store import Store
 
 log = structlog.get_logger()
 
+OUTCOMES: Final = ("sent", "failed")
 POLL_INTERVAL: Final = 2.0  # seconds after which what other runs and replicas left is sent, too
 LEAD_SECONDS: Final = 60.0  # seconds for which one replica alone sends
 FIRST_PAUSE: Final = 1.0  # seconds after a failure; each further failure doubles it
@@ -24,14 +26,19 @@ GIVE_UP_AFTER: Final = 20  # refusals, about a quarter of an hour; the message s
 
 @dataclass
 class Notifier:
-    """Sends what is waiting in the store, in order. Without a Telegram, messages end in the log alone."""
+    """Sends what is waiting in the store, in order. Without a channel, messages end in the log alone."""
 
     store: Store
     metrics: Metrics
     session: aiohttp.ClientSession
-    telegram: Telegram | None
+    channel: Channel | None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _retry_after: float = 0.0  # seconds in which Telegram takes nothing, by its last answer
+    _retry_after: float = 0.0  # seconds in which the channel takes nothing, by its last answer
+
+    def __post_init__(self) -> None:
+        for channel in CHANNELS:
+            for outcome in OUTCOMES:  # at 0: see Metrics
+                self.metrics.notifications.labels(channel.name, outcome)
 
     def wake(self) -> None:
         """Look for new messages now, not at the next poll."""
@@ -72,9 +79,10 @@ class Notifier:
         """Send one message; return whether it was sent or given up."""
         log.info("message to people", run=notification.run_id, text=notification.text)
         result = SendResult()
-        if self.telegram is not None:
-            result = await self.telegram.send(self.session, notification.text)
-            self.metrics.notifications.labels("telegram", "failed" if result.error else "sent").inc()
+        if self.channel is not None:
+            result = await self.channel.send(self.session, notification.text)
+            outcome = "failed" if result.error else "sent"
+            self.metrics.notifications.labels(self.channel.name, outcome).inc()
         self._retry_after = result.retry_after
         error, tries = result.error, notification.tries + 1
         given_up = result.unsendable or (result.refused and tries >= GIVE_UP_AFTER)

@@ -1,12 +1,15 @@
 """Telegram's Bot API: send a message, read what people wrote."""
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, ClassVar, Final, Self, TypeGuard
 
 import aiohttp
 import orjson
 import structlog
 from pydantic import SecretStr
+
+from remediator.notifications.channel import SendResult
+from remediator.settings import Settings
 
 log = structlog.get_logger()
 
@@ -24,30 +27,22 @@ _OF_THE_MESSAGE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class SendResult:
-    """`error` is empty when the message was sent; `refused` where the same message would be again.
+class TelegramResult(SendResult):
+    """`new_chat_id`: the group became a supergroup, which has this id."""
 
-    `unsendable`: what is refused is this message, not its sender or its chat. `retry_after`: seconds in
-    which Telegram takes nothing. `new_chat_id`: the group became a supergroup, which has this id.
-    """
-
-    error: str = ""
-    refused: bool = False
-    unsendable: bool = False
-    retry_after: float = 0.0
     new_chat_id: str = ""
 
 
-def read_answer(status: int, answer: object) -> SendResult:
+def read_answer(status: int, answer: object) -> TelegramResult:
     """Return what an answer to sendMessage means: its status and JSON (Bot API: "Making requests")."""
     if status == 200:
-        return SendResult()
+        return TelegramResult()
     fields = answer if isinstance(answer, dict) else {}
     description = str(fields.get("description", ""))[:200]
     parameters = fields.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
     retry_after, chat_id = parameters.get("retry_after"), parameters.get("migrate_to_chat_id")
-    return SendResult(
+    return TelegramResult(
         f"Telegram answered {status}: {description}" if description else f"Telegram answered {status}",
         refused=status < 500 and status != 429,
         unsendable=status == 400 and any(words in description for words in _OF_THE_MESSAGE),
@@ -64,9 +59,18 @@ def _is_count(value: object) -> TypeGuard[int]:
 class Telegram:
     """A bot of Telegram's, and the one chat that it writes to and reads from."""
 
+    name: ClassVar[str] = "telegram"
+
     api_url: str
     token: SecretStr
     chat_id: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """Build the client; None where there is no token or no chat."""
+        if settings.telegram_token is None or settings.telegram_chat_id is None:
+            return None
+        return cls(settings.telegram_api_url, settings.telegram_token, settings.telegram_chat_id)
 
     async def send(self, session: aiohttp.ClientSession, text: str) -> SendResult:
         """Send the text, cut to MAX_LENGTH, and follow the chat where it has moved.
@@ -84,13 +88,13 @@ class Telegram:
             result = await self._send(session, text)
         return result
 
-    async def _send(self, session: aiohttp.ClientSession, text: str) -> SendResult:
+    async def _send(self, session: aiohttp.ClientSession, text: str) -> TelegramResult:
         message = {"chat_id": self.chat_id, "text": text[:MAX_LENGTH]}
         try:
             async with session.post(self._url("sendMessage"), json=message, timeout=SEND_TIMEOUT) as response:
                 return read_answer(response.status, await read_object(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return SendResult(f"Telegram could not be reached: {type(error).__name__}")
+            return TelegramResult(f"Telegram could not be reached: {type(error).__name__}")
 
     async def updates(
         self, session: aiohttp.ClientSession, offset: int, seconds: int

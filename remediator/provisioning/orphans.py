@@ -9,11 +9,11 @@ from remediator.aws.elastic_ips import Address
 from remediator.aws.instances import Instance
 from remediator.aws.tags import BOT_TAG, DEPLOYMENT_TAG
 from remediator.aws.volumes import Volume
-from remediator.metrics import Metrics
 from remediator.model import Bot, Run
 from remediator.periodic import run_every
 from remediator.provisioning.launcher import LIVE
 from remediator.store.store import Store
+from remediator.store.transaction import Transaction
 
 FACT: Final = "orphans"  # id → since when it is one
 
@@ -74,13 +74,17 @@ def orphans(
     ]
 
 
+async def orphan_instances(tx: Transaction) -> int:
+    """Return how many instances nobody claimed at the last look, told from the rest by their ids."""
+    return sum(id_.startswith("i-") for id_ in await tx.fact(FACT) or {})
+
+
 @dataclass(frozen=True, slots=True)
 class OrphanDetector:
     """Finds orphans, and remembers since when each is one."""
 
     store: Store
     aws: Aws
-    metrics: Metrics
 
     async def detect(self) -> list[Orphan]:
         """Return the orphans there are. Raises AwsError.
@@ -101,7 +105,6 @@ class OrphanDetector:
             for orphan in current:
                 if orphan.id not in before:
                     await tx.audit("orphan.seen", bot=orphan.bot, kind=orphan.kind, id=orphan.id)
-        self.metrics.orphans.set(sum(orphan.kind == "instance" for orphan in current))
         return current
 
     async def serve(self, interval: float) -> None:

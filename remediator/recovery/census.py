@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from remediator.metrics import Metrics
 from remediator.model import Bot, Symptom
 from remediator.monitoring.cached import Cached
 from remediator.monitoring.prober import Observation, Prober
@@ -26,7 +25,6 @@ class Census:
 
     store: Store
     prober: Prober
-    metrics: Metrics
     sample: int  # most bots probed
     prometheus: Prometheus | None = None  # says which bots are mute; without it none is
     turn_limit: float = math.inf  # seconds after which a turn is stuck
@@ -62,9 +60,7 @@ class Census:
             for bot, observation in zip(bots, observations, strict=True)
             if not observation.own_fault
         ]
-        fleet = Fleet(total, tuple(entries))
-        self.metrics.fleet_ratio.set(fleet.ratio)
-        return fleet
+        return Fleet(total, tuple(entries))
 
     async def failed_turns(self) -> Mapping[str, float]:
         """Return the share of each bot's turns that failed lately; the monitoring gate has what is wrong."""

@@ -19,7 +19,9 @@ from remediator.monitoring.alertmanager import Alertmanager
 from remediator.monitoring.prober import Prober
 from remediator.notifications.messages import approval_wanted
 from remediator.periodic import wait_for
+from remediator.recovery.census import Census
 from remediator.recovery.gates import (
+    HOLDING,
     Observations,
     Proposal,
     Records,
@@ -28,6 +30,7 @@ from remediator.recovery.gates import (
     recheck_after,
     situation_of,
 )
+from remediator.recovery.limits import Limits
 from remediator.recovery.monitoring_status import MonitoringStatus
 from remediator.recovery.queue_watch import QueueWatch, last_report
 from remediator.recovery.storm import Storm
@@ -86,15 +89,21 @@ class Gatekeeper:
     prober: Prober
     alertmanager: Alertmanager
     monitoring: MonitoringStatus
+    census: Census
+    limits: Limits
     storm_watch: StormWatch
     queue_watch: QueueWatch
+    # Of a thousand runs that ask at once, most wait here: an alert or a person need not wait for them.
+    store_slots: asyncio.Semaphore
     metrics: Metrics
     settings: Settings
     observer: RecoveryObserver = field(default_factory=Unobserved)
-    # Of a thousand runs that ask at once, most wait here: an alert or a person need not wait for them.
-    store_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_STORE_AT_ONCE))
     _probe_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OBSERVED_AT_ONCE))
     _lines: LogLimiter = field(default_factory=LogLimiter)
+
+    def __post_init__(self) -> None:
+        for gate in HOLDING:  # at 0: see Metrics
+            self.metrics.blocked.labels(gate)
 
     async def admit(self, proposal: Proposal, lease: Lease, wake: asyncio.Event) -> Step | Ended:
         """Hold the run until every gate opens. Return the tier's step, which is on disk as intended; or how
@@ -121,7 +130,7 @@ class Gatekeeper:
         observations = Observations(
             *await asyncio.gather(
                 self.prober.probe_once(bot.target()),
-                self.storm_watch.census.take(),
+                self.census.take(),
                 self.monitoring.problem(),
                 self.alertmanager.silences(),
                 self._queues(bot, symptoms),
@@ -142,8 +151,7 @@ class Gatekeeper:
         reported.symptoms = symptoms_of(records.alerts)
         mode = mode_for(self.settings.modes, proposal.bot.environment, proposal.tier)
         situation = situation_of(proposal, observations, records, mode, self.settings.turn_limit)
-        limits = self.storm_watch.limits
-        verdicts = judge(situation, limits)
+        verdicts = judge(situation, self.limits)
         effects = [(verdict.gate, verdict.effect) for verdict in verdicts]
         if effects != reported.verdicts:
             reported.verdicts = effects
@@ -158,7 +166,7 @@ class Gatekeeper:
         await self._hold(tx, proposal, stop, reported)
         if stop.gate == "mode" and situation.approval is None:
             await self._ask_approval(tx, proposal, situation.bot_detail)
-        return Held(stop, recheck_after(stop, situation, limits, self.settings.gate_interval))
+        return Held(stop, recheck_after(stop, situation, self.limits, self.settings.gate_interval))
 
     async def record(self, tx: Transaction, observations: Observations) -> Storm:
         """Write down what the observations change for the whole fleet, and tell people; return the storm."""

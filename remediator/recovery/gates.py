@@ -26,6 +26,9 @@ from remediator.recovery.queues import Queue
 from remediator.recovery.storm import Fleet, Storm, over_limit
 from remediator.recovery.symptoms import Evidence, Queues, problem, symptoms_of
 
+HOLDING: Final = ("paused", "silenced", "monitoring", "fleet", "dependency", "in_flight", "rate", "mode")
+"""The gates that can hold a run back."""
+
 LONGEST_WAIT: Final = 4  # intervals after which the gates are asked again
 
 

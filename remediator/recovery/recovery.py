@@ -19,6 +19,7 @@ from remediator.recovery import ladder
 from remediator.recovery.gatekeeper import Gatekeeper
 from remediator.recovery.gates import Proposal
 from remediator.recovery.ladder import Attempt, Finish, Settle, Try, Verify
+from remediator.recovery.queue_watch import QueueWatch
 from remediator.recovery.symptoms import Evidence, problem, symptoms_of
 from remediator.recovery.tier_request import TierRequest
 from remediator.recovery.tiers import ACTIONS, Actuators
@@ -38,6 +39,8 @@ class Recovery:
     store: Store
     actuators: Actuators
     gatekeeper: Gatekeeper
+    queue_watch: QueueWatch
+    store_slots: asyncio.Semaphore  # shared with the gatekeeper
     metrics: Metrics
     settings: Settings
 
@@ -45,7 +48,7 @@ class Recovery:
         """Climb the ladder until the bot is well, nothing is left to do, or a person has to act."""
         journal = Journal(self.store, run, lease)
         timeouts = ladder.tier_timeouts(self.settings)
-        async with self.gatekeeper.store_slots, self.store.read() as tx:
+        async with self.store_slots, self.store.read() as tx:
             steps = await tx.steps(run.id)
         while True:
             for step in steps:
@@ -72,7 +75,7 @@ class Recovery:
                         if reason := await self._hold(request, _step(steps, tier), unseen):
                             return Ended("cancelled", reason)
                         await wait_for(wake, self.settings.gate_interval)
-            async with self.gatekeeper.store_slots, self.store.read() as tx:
+            async with self.store_slots, self.store.read() as tx:
                 steps, registered = await tx.steps(run.id), await tx.bot(run.bot)
             if registered is None:
                 return Ended("cancelled", "the bot is no longer in the registry")
@@ -97,7 +100,7 @@ class Recovery:
     async def _hold(self, request: TierRequest, step: Step, unseen: str) -> str:
         """Write down once why there is no verdict; return who wants the run to end, and why, or ""."""
         run_id = request.journal.run.id
-        async with self.gatekeeper.store_slots, self.store.write_as(request.journal.lease) as tx:
+        async with self.store_slots, self.store.write_as(request.journal.lease) as tx:
             if step.detail != unseen:
                 await tx.change_step(run_id, step.name, detail=unseen)
                 log.warning("tier not verified", run=run_id, tier=request.tier, why=unseen)
@@ -110,7 +113,7 @@ class Recovery:
         Return "", or the fault of ours that keeps us from looking: then there is no verdict.
         """
         run_id, bot, tier = request.journal.run.id, request.bot, request.tier
-        async with self.gatekeeper.store_slots, self.store.read() as tx:
+        async with self.store_slots, self.store.read() as tx:
             symptoms = symptoms_of(await tx.alerts_of(run_id))
 
         async def reject(observation: Observation) -> str | None:
@@ -138,7 +141,7 @@ class Recovery:
     ) -> str | None:
         """Return why the bot is not well by the signal that began the run; None where it is."""
         bot, settings = request.bot.name, self.settings
-        queues = await self.gatekeeper.queue_watch.look(bot, QUEUE_AGE) if "deaf" in symptoms else {}
+        queues = await self.queue_watch.look(bot, QUEUE_AGE) if "deaf" in symptoms else {}
         evidence = Evidence(observation, settings.turn_limit, queues, waited=request.waited)
         return problem(symptoms, evidence) or None
 

@@ -9,7 +9,6 @@ from typing import Final
 
 import structlog
 
-from remediator.metrics import Metrics
 from remediator.notifications.messages import dependency_lost, dependency_restored
 from remediator.periodic import run_every
 from remediator.recovery.census import Census
@@ -33,7 +32,6 @@ class StormWatch:
 
     store: Store
     census: Census
-    metrics: Metrics
     limits: Limits
     interval: float  # seconds between two censuses while a storm is on
     storm: Storm = field(default_factory=Storm)  # as last recorded by this replica
@@ -50,7 +48,6 @@ class StormWatch:
             await tx.audit(event, unhealthy=fleet.unhealthy, probed=fleet.probed)
             log.warning(event, unhealthy=fleet.unhealthy, probed=fleet.probed)
         self.storm = storm
-        self.metrics.storm.set(storm.active)
         return storm
 
     async def _record_dependencies(self, tx: Transaction, fleet: Fleet) -> None:
@@ -64,7 +61,6 @@ class StormWatch:
                 [dependency.reason for dependency in dependencies if dependency.symptom == symptom]
                 for dependencies in (before, after)
             )
-            self.metrics.dependency.labels(symptom).set(bool(away))
             if bool(was) == bool(away):
                 continue
             reason = "; ".join(away or was)

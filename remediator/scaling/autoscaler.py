@@ -107,6 +107,11 @@ class Decision:
         return self.due and self.move.direction == "out"
 
     @property
+    def measured(self) -> dict[str, float]:
+        """Return what a scrape of any replica publishes of the group."""
+        return {"bots": self.group.bots, "capacity": self.group.capacity}
+
+    @property
     def facts(self) -> dict[str, str]:
         """Return what the trail and the log say of every move."""
         template, environment = self.scaled.labels
@@ -159,28 +164,21 @@ class Autoscaler:
         if fleet is None:
             return
         problem, silences = await asyncio.gather(self.monitoring.problem(), self.alertmanager.silences())
-        groups: list[tuple[ScaledGroup, Group]] = []
         for scaled in self.groups():
             labels = [{"template": scaled.template, "environment": scaled.environment}]
             silenced = silences.covering(labels)
-            group = await self._scale(scaled, Readings(fleet, problem or silenced, valid_until))
-            if group is None:
+            if not await self._scale(scaled, Readings(fleet, problem or silenced, valid_until)):
                 return
-            groups.append((scaled, group))
-        for scaled, group in groups:
-            self.metrics.scaling_bots.labels(*scaled.labels).set(group.bots)
-            self.metrics.scaling_capacity.labels(*scaled.labels).set(group.capacity)
-            self.metrics.scaling_target.labels(*scaled.labels).set(scaled.policy.target)
 
-    async def _scale(self, scaled: ScaledGroup, readings: Readings) -> Group | None:
-        """Return the group as it is; None where the readings are too old to say."""
+    async def _scale(self, scaled: ScaledGroup, readings: Readings) -> bool:
+        """Judge the group; return whether the readings were new enough for that."""
         decision = await self._decide(scaled, readings)
         if decision is not None and decision.needs_token:
             # AWS is not asked within a transaction; when it has answered, all is decided once more.
             largest = max(other.policy.max for other in self.groups() if other.template == scaled.template)
             offer = await TokenPool(self.store, self.aws).next_bot(*scaled.labels, largest)
             decision = await self._decide(scaled, readings, offer)
-        return decision.group if decision is not None else None
+        return decision is not None
 
     async def _decide(
         self, scaled: ScaledGroup, readings: Readings, offer: DeploySpec | Refused | None = None
@@ -241,7 +239,7 @@ class Autoscaler:
             state = await self._report(tx, decision)
         elif state.past.short_since is None and state.past.calm_since is None:
             state = replace(state, reported="")
-        await tx.set_scaling(*decision.scaled.labels, state.stored())
+        await tx.set_scaling(*decision.scaled.labels, {**state.stored(), **decision.measured})
         return run
 
     async def _report(self, tx: Transaction, decision: Decision) -> GroupState:

@@ -36,6 +36,10 @@ class FactQueries(Statements):
         state = (await self.execute(select(scaling.c.state).where(group))).scalar_one_or_none()
         return dict(state or {})
 
+    async def scaling_states(self) -> dict[tuple[str, str], dict[str, Any]]:
+        rows = await self.execute(select(scaling))
+        return {(row.template, row.environment): dict(row.state) for row in rows}
+
     async def set_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
         group = (scaling.c.template == template) & (scaling.c.environment == environment)
         if (await self.execute(update(scaling).where(group).values(state=dict(state)))).rowcount == 0:

@@ -255,5 +255,8 @@ class Transaction(Protocol):
     async def scaling(self, template: str, environment: str) -> dict[str, Any]:
         """Return the state of the group; {} where it has none yet."""
 
+    async def scaling_states(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return the states of all groups that ever scaled, by template and environment."""
+
     async def set_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
         """Write the state of the group."""

@@ -186,5 +186,8 @@ class MemoryTransaction(MemoryRuns):
     async def scaling(self, template: str, environment: str) -> dict[str, Any]:
         return dict(self.tables.scaled.get((template, environment), {}))
 
+    async def scaling_states(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {group: dict(state) for group, state in self.tables.scaled.items()}
+
     async def set_scaling(self, template: str, environment: str, state: Mapping[str, Any]) -> None:
         self._put("scaled", (template, environment), dict(state))

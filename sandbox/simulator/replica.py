@@ -22,9 +22,11 @@ from remediator.cost.worker import CostWorker
 from remediator.errors import Refused
 from remediator.notifications.notifier import Notifier
 from remediator.provisioning.files_keeper import FilesKeeper
-from remediator.recovery.gatekeeper import Gatekeeper
+from remediator.recovery.gatekeeper import IN_STORE_AT_ONCE, Gatekeeper
+from remediator.recovery.limits import Limits
 from remediator.recovery.queue_watch import QueueWatch
-from remediator.runtime import Runtime, build_autoscaler, build_engine, build_storm_watch
+from remediator.recovery.storm_watch import StormWatch
+from remediator.runtime import Runtime, build_autoscaler, build_census, build_engine
 from remediator.store.errors import StoreError, StoreUnavailableError
 from sandbox.simulator.environment import Environment
 from sandbox.simulator.instrumented import (
@@ -95,46 +97,31 @@ class Replica(Hooks):
         monitoring = SimulatedMonitoring.from_settings(settings, self.store, None)
         alertmanager.replica = monitoring.replica = self
         turns = SimulatedTurns("", NO_SESSION, self) if shared.works else None
-        storm_watch = build_storm_watch(settings, self.store, prober, metrics, turns)
+        census = build_census(settings, self.store, prober, turns)
+        limits = Limits.from_settings(settings)
+        storm_watch = StormWatch(self.store, census, limits, settings.gate_interval)
         queue_watch = QueueWatch(self.store, aws, NO_SESSION, settings)
+        store_slots = asyncio.Semaphore(IN_STORE_AT_ONCE)
         gatekeeper = Gatekeeper(
-            self.store,
-            prober,
-            alertmanager,
-            monitoring,
-            storm_watch,
-            queue_watch,
-            metrics,
-            settings,
-            observer=shared.oracle,
-        )
+            self.store, prober, alertmanager, monitoring, census, limits, storm_watch, queue_watch,
+            store_slots, metrics, settings, observer=shared.oracle,
+        )  # fmt: skip
         notifier = Notifier(self.store, metrics, NO_SESSION, None)
         files = FilesKeeper(aws, {})
-        engine = build_engine(settings, self.store, aws, files, prober, gatekeeper, notifier, metrics)
+        engine = build_engine(
+            settings, self.store, aws, files, prober, gatekeeper, queue_watch, store_slots, notifier, metrics
+        )
         engine.observer = shared.oracle
         prometheus = None
         if shared.scrapes is not None:
             prometheus = SimulatedPrometheus(
                 "", NO_SESSION, shared.scrapes, self, lambda: shared.monitoring_problem
             )
+        no_costs = cast(CostWorker, None)  # no call that is made here asks for costs or advice
         return Runtime(
-            settings=settings,
-            templates=shared.templates,
-            metrics=metrics,
-            store=self.store,
-            aws=aws,
-            files=files,
-            session=NO_SESSION,
-            prometheus=prometheus,
-            alertmanager=alertmanager,
-            prober=prober,
-            monitoring=monitoring,
-            storm_watch=storm_watch,
-            queue_watch=queue_watch,
-            notifier=notifier,
-            engine=engine,
-            cost_worker=cast(CostWorker, None),  # no call that is made here asks for costs or advice
-        )
+            settings, shared.templates, metrics, self.store, aws, files, NO_SESSION, prometheus, alertmanager,
+            prober, monitoring, census, limits, storm_watch, queue_watch, notifier, engine, no_costs,
+        )  # fmt: skip
 
     # life and death
 

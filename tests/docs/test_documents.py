@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from remediator.api.openapi import OPERATIONS
+from remediator.recovery.gates import HOLDING
 from tests.docs.pages import FENCE, PAGES, ROOT, name_of
 from tests.test_import_directions import LEAVES, MAY_IMPORT
 
@@ -168,6 +169,50 @@ def test_every_path_of_ours_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("change", recipes())
 def test_a_recipe_of_contributing_touches_few_files(change: str) -> None:
     assert 2 <= len(set(paths_in(recipes()[change]))) <= RECIPE_FILES
+
+
+GATES = (ROOT / "remediator/recovery/gates.py").read_text(encoding="utf-8")
+STOPPING = set(re.findall(r'"(\w+)", Effect\.(?:hold|escalate)', GATES))
+"""Gates that a person has to do something about: they hold a run back, or end it with a bot that is ill."""
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text under a heading, up to the next."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.split(r"^#", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_each_gate_that_can_hold_a_run_is_counted_from_zero() -> None:
+    assert set(HOLDING) == set(re.findall(r'"(\w+)", Effect\.hold', GATES))
+
+
+def test_what_a_person_does_about_each_gate_stands_where_the_recipe_says() -> None:
+    table = section("docs/troubleshooting.md", "Deployments and recoveries")
+    rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == STOPPING
+    runbook = section("alerts/README.md", "BotRemediationBlocked")
+    assert set(HOLDING) <= set(re.findall(r"`(\w+)`", runbook))
+    assert {"docs/troubleshooting.md", "alerts/README.md"} <= set(paths_in(recipes()["A gate"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "package"),
+    [
+        ("A gate", "silenced", "recovery"),
+        ("A gate", "dependency", "recovery"),
+        ("A notification channel", "telegram", "notifications"),
+    ],
+)
+def test_what_is_there_already_is_named_in_no_module_but_those_of_the_recipe(
+    change: str, name: str, package: str
+) -> None:
+    """One more that is named elsewhere would be a file more to touch."""
+    of_recipe = {path.replace("<channel>", name) for path in paths_in(recipes()[change])}
+    root = ROOT / "remediator"
+    modules = [*root.glob("*.py"), *(root / package).glob("*.py")]
+    naming = {module for module in modules if f'"{name}"' in module.read_text(encoding="utf-8")}
+    assert naming
+    assert {str(module.relative_to(ROOT)) for module in naming} <= of_recipe
 
 
 def test_there_are_five_recipes() -> None:

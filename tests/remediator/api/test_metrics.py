@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,41 @@ from sqlalchemy import insert
 
 from remediator.api import rollouts
 from remediator.api.deployments import deployment_view
-from remediator.api.metrics import SOURCES, read_state
+from remediator.api.metrics import SOURCES, Source, read_state
 from remediator.configuration.drift_detector import FACT
 from remediator.configuration.rendering import render
-from remediator.metrics import SERIES
+from remediator.metrics import SERIES, Metrics
 from remediator.model import Bot, Run, RunKind
+from remediator.provisioning.orphans import FACT as ORPHANS
+from remediator.recovery.dependencies import Dependency
+from remediator.recovery.storm import Storm
+from remediator.recovery.storm_watch import DEPENDENCIES
 from remediator.rollouts.planner import Member, Rollout, Status
 from remediator.rollouts.repository import RolloutRepository
+from remediator.scaling import exposition as scaling
 from remediator.store import schema
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
-from templates import load
+from templates import BotTemplate, ScalingTemplate, Templates, load
 from tests.remediator.conftest import Api
 from tests.remediator.statements import counted_statements
 
 NOW = 1_000_000.0
+
+
+class ScaledTemplates(Templates):
+    """The bundled ones, of which support scales in staging."""
+
+    def get(self, name: str, environment: str) -> BotTemplate:
+        template = super().get(name, environment)
+        limits = ScalingTemplate(min=1, max=4, target=0.75)
+        scales = (name, environment) == ("support", "staging")
+        return template.model_copy(update={"scaling": limits}) if scales else template
+
+
+SCALED = ScaledTemplates(load()._files)
 CONFIG, SHA = render("forge", "production", load().get("support", "production"))
-STATEMENTS = 17
+STATEMENTS = 21
 """Of one scrape while deployments of every kind, recoveries and rollouts are under way, `BEGIN` included."""
 
 
@@ -113,11 +132,19 @@ async def fill(store: Store, deployments: int) -> None:
         difference = {"field": "ami", "stored": "a", "real": "b", "fix": "redeploy", "since": NOW}
         report = {"at": NOW - 5, "problem": "", "bots": {"ill": [difference]}, "launched": {"ill": NOW - 99}}
         await tx.set_fact(FACT, report)
+        await tx.set_fact("storm", asdict(Storm(True, NOW - 9, NOW)))
+        away = Dependency("mute", "provider", "anthropic", "all 3 are mute", NOW, NOW)
+        await tx.set_fact(DEPENDENCIES, [asdict(away)])
+        await tx.set_fact(ORPHANS, {"i-1": NOW, "i-2": NOW, "vol-1": NOW, "eipalloc-1": NOW})
+        await tx.set_scaling("support", "staging", {"past": {}, "bots": 3, "capacity": 0.5})
+        await tx.set_scaling("support", "production", {"bots": 9, "capacity": 1.0})  # which scales no more
+        await tx.set_scaling("gone", "staging", {"bots": 9, "capacity": 1.0})
 
 
 async def scrape(store: Store) -> str:
     async with store.read() as tx:
-        return generate_latest(await read_state(tx, SOURCES)).decode()
+        groups: Source = partial(scaling.samples, templates=SCALED)
+        return generate_latest(await read_state(tx, (groups, *SOURCES))).decode()
 
 
 @pytest.mark.parametrize("deployments", [5, 500])
@@ -160,6 +187,29 @@ async def test_a_scrape_has_the_state_of_bots_and_of_runs(store: Store) -> None:
     assert f"bot_config_drift_last_look_timestamp_seconds {NOW - 5}" in lines
     assert f'bot_instance_launch_timestamp_seconds{{bot="ill"}} {NOW - 99}' in lines
     assert "bot_remediator_managed_bots 7.0" in lines
+
+
+async def test_a_scrape_of_any_replica_has_what_one_of_them_wrote_down(store: Store) -> None:
+    """None publishes what it saw itself when it led, or when a gate last asked it."""
+    await fill(store, 1)
+    lines = (await scrape(store)).splitlines()
+    assert "bot_remediation_storm_active 1.0" in lines
+    assert 'bot_remediation_dependency_active{symptom="mute"} 1.0' in lines
+    assert 'bot_remediation_dependency_active{symptom="deaf"} 0.0' in lines
+    assert "bot_orphan_instances 2.0" in lines
+    group = '{environment="staging",template="support"}'
+    series = {line for line in lines if line.startswith("bot_scaling_")}
+    assert series == {
+        f"bot_scaling_bots{group} 3.0",
+        f"bot_scaling_capacity_ratio{group} 0.5",
+        f"bot_scaling_target_ratio{group} 0.75",
+    }
+
+
+def test_no_gauge_is_kept_in_memory_but_the_one_that_never_changes() -> None:
+    names = {series.name for series in SERIES}
+    kept = {family.name for family in Metrics("1").registry.collect() if family.type == "gauge"}
+    assert kept & names == {"bot_remediator_build_info"}
 
 
 async def test_series_without_samples_are_described(store: Store) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import aiohttp
 import pytest
@@ -15,9 +15,13 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from remediator.metrics import Metrics
+from remediator.notifications import channels as channels_module
 from remediator.notifications import notifier as notifier_module
+from remediator.notifications.channel import Channel, SendResult
+from remediator.notifications.channels import channel_of
 from remediator.notifications.notifier import Notifier
 from remediator.notifications.telegram import Telegram, read_answer
+from remediator.settings import Settings
 from remediator.store.store import Store
 from sandbox.process.processes import free_port
 from sandbox.process.waiting import WaitError, wait_until
@@ -102,13 +106,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def run_notifier(database: Path, url: str) -> AsyncIterator[Bench]:
-    """Run a notifier that sends to the Telegram at that URL."""
+async def run_notifier(database: Path, to: str | Channel) -> AsyncIterator[Bench]:
+    """Run a notifier that sends to that channel, or to the Telegram at that URL."""
     store = await Store.open(f"sqlite:///{database}")
     metrics = Metrics("test")
     async with aiohttp.ClientSession() as session:
-        telegram = Telegram(url, SecretStr(SECRET), "1")
-        notifier = Notifier(store, metrics, session, telegram)
+        channel = Telegram(to, SecretStr(SECRET), "1") if isinstance(to, str) else to
+        notifier = Notifier(store, metrics, session, channel)
         serving = asyncio.create_task(notifier.serve())
         yield Bench(store, notifier, metrics)
         serving.cancel()
@@ -181,8 +185,8 @@ async def test_a_chat_that_became_a_supergroup_is_followed(tmp_path: Path, moody
     async with run_notifier(tmp_path / "n.db", moody.url) as bench:
         await bench.notify("one", "two")
         await bench.until_nothing_waits()
-        assert bench.notifier.telegram is not None
-        assert bench.notifier.telegram.chat_id == "-1001234567890"
+        assert isinstance(bench.notifier.channel, Telegram)
+        assert bench.notifier.channel.chat_id == "-1001234567890"
     assert (moody.texts, moody.chats) == (["one", "two"], ["-1001234567890"] * 2)
 
 
@@ -205,6 +209,43 @@ async def test_telegram_is_left_alone_for_as_long_as_it_says(tmp_path: Path, moo
 
         with pytest.raises(WaitError):
             await wait_until(was_asked_again, timeout=0.5, what="a second try", every=0.01)
+
+
+@dataclass
+class Pigeon:
+    """A channel that nothing knows but the table of channels."""
+
+    name: ClassVar[str] = "pigeon"
+    texts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        return cls()
+
+    async def send(self, session: aiohttp.ClientSession, text: str) -> SendResult:
+        self.texts.append(text)
+        return SendResult()
+
+
+async def test_another_channel_is_a_row_of_the_table_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label in the series is its name; its counters are there before its first message."""
+    for module in (channels_module, notifier_module):
+        monkeypatch.setattr(module, "CHANNELS", [*channels_module.CHANNELS, Pigeon])
+    pigeon = channel_of(Settings.model_validate({}))
+    assert isinstance(pigeon, Pigeon)
+    async with run_notifier(tmp_path / "n.db", pigeon) as bench:
+
+        def counted(outcome: str) -> float | None:
+            labels = {"channel": "pigeon", "outcome": outcome}
+            return bench.metrics.registry.get_sample_value("bot_remediator_notifications_total", labels)
+
+        assert (counted("sent"), counted("failed")) == (0, 0)
+        await bench.notify("one")
+        await bench.until_nothing_waits()
+        assert (counted("sent"), counted("failed")) == (1, 0)
+    assert pigeon.texts == ["one"]
 
 
 @pytest.mark.parametrize(

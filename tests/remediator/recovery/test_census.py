@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from exporter.probing.probe import Session, open_session
-from remediator.metrics import Metrics
 from remediator.model import Bot
 from remediator.monitoring.prober import Prober
 from remediator.recovery.census import Census
@@ -40,7 +39,7 @@ async def test_a_census_counts_the_ill_samples_the_large_and_is_shared_by_all_wh
         prober = Prober(session, timeout=1, interval=0.01, needed=1)
 
         async def census(sample: int, *bots: Bot) -> Census:
-            return Census(await registry(*bots), prober, Metrics("census"), sample)
+            return Census(await registry(*bots), prober, sample)
 
         async def counted(sample: int, *bots: Bot) -> tuple[int, int, int]:
             fleet = await (await census(sample, *bots)).take()
@@ -54,14 +53,13 @@ async def test_a_census_counts_the_ill_samples_the_large_and_is_shared_by_all_wh
         assert first is second is shared.latest
 
 
-async def test_a_census_tells_the_quarantined_apart_and_publishes_the_share_of_ill_bots() -> None:
+async def test_a_census_tells_the_quarantined_apart_from_the_share_of_ill_bots() -> None:
     bots = [bot("forge"), bot("atlas", quarantined_at=1.0), bot("new", state="deploying")]
-    metrics = Metrics("census")
     async with open_session() as session:
         prober = Prober(session, timeout=1, interval=0.01, needed=1)
-        fleet = await Census(await registry(*bots), prober, metrics, 10).take()
+        fleet = await Census(await registry(*bots), prober, 10).take()
     assert (fleet.total, fleet.unhealthy, fleet.set_aside) == (2, 1, 1)
-    assert metrics.registry.get_sample_value("bot_remediation_fleet_unhealthy_ratio") == 1.0
+    assert fleet.ratio == 1.0
 
 
 async def test_what_could_not_be_looked_at_by_a_fault_of_ours_is_no_ill_bot(
@@ -73,5 +71,5 @@ async def test_what_could_not_be_looked_at_by_a_fault_of_ours_is_no_ill_bot(
     monkeypatch.setattr(Session, "connect", no_descriptor)
     async with open_session() as session:
         prober = Prober(session, timeout=1, interval=0.01, needed=1)
-        fleet = await Census(await registry(bot("forge"), bot("atlas")), prober, Metrics("census"), 10).take()
+        fleet = await Census(await registry(bot("forge"), bot("atlas")), prober, 10).take()
     assert (fleet.total, fleet.probed, fleet.unhealthy, fleet.unseen) == (2, 0, 0, True)

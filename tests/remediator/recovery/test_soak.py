@@ -32,7 +32,8 @@ class Soaking:
             async with store.write() as tx:
                 hold = {"scope": "bot", "name": "forge", "reason": "work", "actor": "ann"}
                 await tx.add_hold(**hold, starts_at=0.0, ends_at=None)
-        reject = watched(self.channel.watch(store), bot("forge"), window)
+        watch = self.channel.watch(store)
+        reject = watched(store, watch.settings, watch, bot("forge"), window)
         said: list[str] = []
         for _ in range(round(window / 5)):
             self.channel.answers["forge"] = answers[min(self.channel.asked["forge"], len(answers) - 1)]
@@ -90,5 +91,7 @@ async def test_a_paused_bot_may_have_a_queue_and_a_soak_too_short_for_three_look
     ],
 )
 async def test_its_work_is_judged_as_far_as_it_is_told(work: Work, why: str | None) -> None:
-    watch = Channel().watch(await registry(bot("forge")), queue_looks=False)
-    assert await watched(watch, bot("forge"), 300)(Observation(True, "ok", work=work)) == why
+    store = await registry(bot("forge"))
+    watch = Channel().watch(store, queue_looks=False)
+    reject = watched(store, watch.settings, watch, bot("forge"), 300)
+    assert await reject(Observation(True, "ok", work=work)) == why
