@@ -58,7 +58,7 @@ async def _group_view(
 
 
 async def approve_scaling(request: Request) -> Response:
-    """Say yes to the move that a group has proposed; it is made at the next look, if it is still due."""
+    """Say yes to the move that a group has proposed; it is made at the next pass, if it is still due."""
     template, environment = request.path_params["template"], request.path_params["environment"]
     body = await read_body(request, DecisionRequest)
     actor = actor_of(request, body.by)
@@ -89,7 +89,7 @@ OPERATIONS: Final = (
         "/scaling/{template}/{environment}/approve",
         approve_scaling,
         {
-            200: ("It is made at the next look.", ANY),
+            200: ("It is made at the next pass.", ANY),
             404: ("No such group.", ANY),
             409: ("It proposes nothing.", ANY),
         },

@@ -186,15 +186,18 @@ class Oracle:
     ) -> None:
         """Check that the bot showed what an alert said of it, and that not too many showed the same."""
         alerts = [alert for alert in tx.tables.alerts.values() if alert.run_id == run.id]
-        said = {alert.labels.get("symptom", "down") for alert in alerts if alert.status == "firing"}
+        symptoms = {alert.labels.get("symptom", "down") for alert in alerts if alert.status == "firing"}
         bot, work = observations.bot, observations.bot.work
-        shown = {
+        signs = {
             "deaf": not all(work.channels.values()),
             "mute": (work.failed or {}).get("other", 0) > 0,
             "stuck": (work.turn_age or 0) > self.settings.turn_limit,
         }
-        must(not bot.healthy or any(shown.get(symptom) for symptom in said), f"it showed nothing of {said}")
-        for_work = [symptom for symptom in said if symptom != "down"]
+        must(
+            not bot.healthy or any(signs.get(symptom) for symptom in symptoms),
+            f"it showed nothing of {symptoms}",
+        )
+        for_work = [symptom for symptom in symptoms if symptom != "down"]
         entries = observations.fleet.entries
         many = []
         for symptom in for_work:

@@ -63,7 +63,9 @@ def drift_view(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 OPERATIONS: Final = (
-    Operation("GET", "/drift", drift, {200: ("By bot; `lookedAt` is null before the first look.", ANY)}),
+    Operation(
+        "GET", "/drift", drift, {200: ("By bot; `lookedAt` is null before the first inspection.", ANY)}
+    ),
     Operation(
         "POST",
         "/bots/{bot}/reconcile",
