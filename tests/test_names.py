@@ -1,4 +1,4 @@
-"""The house style that a reader of the syntax can hold: locals are nouns, docstrings begin with a verb."""
+"""The house style that a reader of the syntax can hold: nouns, verbs, and what is not said twice."""
 
 import ast
 import re
@@ -58,6 +58,21 @@ def test_locals_are_nouns() -> None:
 def test_docstrings_of_functions_begin_with_a_verb() -> None:
     faults = {path: verbless(source) for path, source in sources(*PACKAGES, "tests").items()}
     assert {path: names for path, names in faults.items() if names} == {}
+
+
+def test_a_class_of_the_remediator_has_its_name_alone() -> None:
+    names = [
+        node.name
+        for source in sources("remediator").values()
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_the_seconds_of_a_day_are_written_once_for_those_who_may_import_them() -> None:
+    homes = [path for path, source in sources(*PACKAGES).items() if re.search(r"\b86_?400\b", source)]
+    assert set(homes) == {"remediator/timestamps.py", "exporter/durations.py", "botctl/options.py"}
 
 
 @pytest.mark.parametrize(

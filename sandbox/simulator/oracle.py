@@ -12,6 +12,7 @@ from remediator.recovery.gates import Observations
 from remediator.settings import Settings
 from remediator.store import audit
 from remediator.store.errors import ConflictError, StoreError
+from remediator.timestamps import DAY
 from sandbox.simulator.memory_store import MemoryDatabase
 from sandbox.simulator.memory_tables import Tables
 from sandbox.simulator.memory_transaction import MemoryTransaction
@@ -21,7 +22,6 @@ from sandbox.simulator.world import World
 
 TRACE: Final = 25  # events told with a violation
 LIVE: Final = ("intended", "acted")
-DAY: Final = 86400.0  # seconds
 STEP_OF: Final = {"stop": "stopped"}  # where it is not called as the effect is
 
 
