@@ -53,7 +53,7 @@ class RecoveryObserver(Protocol):
         """Take note of what was observed just before the bot's gates are asked."""
 
 
-class NoRecoveryObserver:
+class Unobserved:
     """The observer of recoveries that nobody watches."""
 
     def observed(self, bot: Bot, observations: Observations) -> None:
@@ -90,7 +90,7 @@ class Gatekeeper:
     queue_watch: QueueWatch
     metrics: Metrics
     settings: Settings
-    observer: RecoveryObserver = field(default_factory=NoRecoveryObserver)
+    observer: RecoveryObserver = field(default_factory=Unobserved)
     # Of a thousand runs that ask at once, most wait here: an alert or a person need not wait for them.
     store_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_STORE_AT_ONCE))
     _probe_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OBSERVED_AT_ONCE))

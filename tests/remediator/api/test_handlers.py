@@ -9,7 +9,8 @@ API = Path(__file__).parents[3] / "remediator" / "api"
 AWS = API.parent / "aws"
 
 ASKED_OF_AWS = {"has_token"}  # what a handler may call itself: it changes nothing
-BEGUN = {"add_run", "add_runs", "add_step", "add_bot"}  # of a transaction: what begins a run or makes a bot
+# Of a transaction: what begins a run, makes a bot or moves a group.
+BEGUN = {"add_run", "add_runs", "add_step", "add_bot", "set_scaling"}
 
 
 def effects() -> set[str]:
