@@ -301,6 +301,10 @@ class Effect(StrEnum):
     escalate = "escalate"  # a person has to
 
 
+QUEUE_GATES: Final = ("in_flight", "rate")
+"""The gates whose held runs form a queue. A run that is held has `GATE: why` as its reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a gate says of a tier that is about to begin."""

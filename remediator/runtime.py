@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ from remediator.recovery.monitoring_status import MonitoringStatus
 from remediator.recovery.queue_watch import QueueWatch
 from remediator.recovery.recovery import Recovery
 from remediator.recovery.restarters import restarter_of
+from remediator.recovery.soak import watched
 from remediator.recovery.storm_watch import StormWatch
 from remediator.recovery.telegram_approvals import TelegramApprovals
 from remediator.recovery.tiers import Actuators
@@ -179,11 +181,12 @@ def build_engine(
     """Build the engine, with a runner for each kind of run."""
     waiter, cutover = InstanceWaiter(aws, settings.aws_poll), Cutover(aws, settings)
     launcher = Launcher(aws, files, waiter, prober, settings, metrics)
+    soak = partial(watched, gatekeeper.queue_watch)
     actuators = Actuators(aws, launcher, cutover, prober, restarter_of(settings, aws, prober))
     runners: dict[RunKind, Runner] = {
         "recover": Recovery(store, actuators, gatekeeper, metrics, settings).run,
         "deploy": Deployment(store, aws, launcher, cutover).run,
-        "redeploy": BlueGreen(store, aws, waiter, prober, launcher, cutover, settings).run,
+        "redeploy": BlueGreen(store, aws, waiter, prober, launcher, cutover, settings, soak).run,
         "adopt": Adoption(store, aws, cutover).run,
         "retire": Retirement(store, aws, waiter, cutover, settings).run,
     }

@@ -33,9 +33,17 @@ class TemplateError(ValueError):
         self.file, self.field, self.problem = file, field, problem
 
 
+LONGEST_PATH: Final = 255  # characters; the exporter takes a few more
+LARGEST_GB: Final = 65536  # of a gp3 volume: docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+LONGEST_DAYS: Final = 366
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
 def _absolute(path: str) -> str:
-    if not re.fullmatch(r"/[^\s?#]*", path):
-        raise ValueError("must be an absolute path such as /health")
+    if len(path) > LONGEST_PATH or not re.fullmatch(r"/[!-~]*", path) or "?" in path or "#" in path:
+        raise ValueError(
+            f"must be an absolute path such as /health, of at most {LONGEST_PATH} characters of ASCII"
+        )
     return path
 
 
@@ -48,6 +56,18 @@ def _matching(pattern: str, example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _not_too_long(duration: str) -> str:
+    if int(duration[:-1]) * _SECONDS[duration[-1]] > LONGEST_DAYS * 86400:
+        raise ValueError(f"must be at most {LONGEST_DAYS * 24}h")
+    return duration
+
+
+def _not_too_large(size: str) -> str:
+    if int(size.removesuffix("GB")) > LARGEST_GB:
+        raise ValueError(f"must be at most {LARGEST_GB}GB")
+    return size
+
+
 def _absolute_or_none(path: str) -> str:
     return path if path == "none" else _absolute(path)
 
@@ -55,8 +75,8 @@ def _absolute_or_none(path: str) -> str:
 UrlPath = Annotated[str, AfterValidator(_absolute)]
 MeshPath = Annotated[str, AfterValidator(_absolute_or_none)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Duration = Annotated[str, _matching(r"[1-9]\d*(s|m|h)", "30m")]
-Gigabytes = Annotated[str, _matching(r"[1-9]\d*GB", "4GB")]
+Duration = Annotated[str, _matching(r"[1-9][0-9]{0,8}[smh]", "30m"), AfterValidator(_not_too_long)]
+Gigabytes = Annotated[str, _matching(r"[1-9][0-9]{0,8}GB", "4GB"), AfterValidator(_not_too_large)]
 Model = Annotated[str, _matching(r"[a-z0-9-]{1,63}/[A-Za-z0-9._-]{1,100}", "anthropic/claude-sonnet-5")]
 Capability = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "customer-support")]
 TypeName = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{0,62}", "tool-builder")]
@@ -85,6 +105,7 @@ Groups = Annotated[list[Group], Field(max_length=16)]
 DmPolicy = Literal["pairing", "allowlist", "open", "disabled"]
 GroupPolicy = Literal["allowlist", "open", "disabled"]
 Fallbacks = Annotated[list[Model], Field(max_length=8)]
+Advisable = Annotated[list[Model], Field(max_length=64)]
 
 
 class _Strict(BaseModel):
@@ -125,7 +146,7 @@ class BotTemplate(_Strict):
     """One bot type. Durations as `30m`, sizes as `4GB`, as the files write them."""
 
     name: TypeName
-    description: str = ""
+    description: Annotated[str, Field(max_length=500)] = ""
     instance_type: str
     model: Model
     heartbeat: Duration
@@ -135,7 +156,9 @@ class BotTemplate(_Strict):
     cooldown: Duration
     capabilities: Annotated[list[Capability], Field(min_length=1, max_length=32)]
     probe: ProbeTemplate = ProbeTemplate()
-    models: list[Model] = []  # that its bots may be advised to use; no bot is configured with it
+    models: Annotated[
+        list[Model], Field(max_length=64)
+    ] = []  # that its bots may be advised to use; no bot is configured with it
     scaling: ScalingTemplate | None = None  # the same
     fallbacks: Fallbacks = []  # models to be asked in turn where the first one fails
     dm_policy: DmPolicy | None = None  # None: allowlist where there is an allow_from, else pairing

@@ -45,30 +45,32 @@ def backup(
     if file.exists() and not force:
         raise BotctlError(f"{file} is there already", "name another, or add --force", Exit.usage)
     if recipients:
-        size = _fetch(session, list(recipients), file)
+        size = _write(file, _fetch(session, list(recipients)))
     else:
-        size = _fetch_with_passphrase(session, _read_passphrase(passphrase_file), file)
+        size = _write(file, _fetch_with_passphrase(session, _read_passphrase(passphrase_file)))
     if session.json:
         session.view({"file": str(file), "bytes": size})
     else:
         click.echo(f"{file}: {size:,} bytes")
 
 
-def _fetch_with_passphrase(session: Session, passphrase: str, file: Path) -> int:
-    """Fetch it encrypted for a key made for this alone and forgotten, and encrypt it for the passphrase."""
+def _fetch_with_passphrase(session: Session, passphrase: str) -> list[bytes]:
+    """Fetch it encrypted for a key made for this alone and forgotten, and encrypt it for the passphrase.
+
+    In memory: FILE may be a good backup until the new one is whole.
+    """
     import pyrage  # loaded where it is used: every other command is quicker without
 
     key = pyrage.x25519.Identity.generate()
-    _fetch(session, [str(key.to_public())], file)
-    encrypted = pyrage.passphrase.encrypt(pyrage.decrypt(file.read_bytes(), [key]), passphrase)
-    return _write(file, [encrypted])
+    content = b"".join(_fetch(session, [str(key.to_public())]))
+    return [pyrage.passphrase.encrypt(pyrage.decrypt(content, [key]), passphrase)]
 
 
-def _fetch(session: Session, recipients: list[str], file: Path) -> int:
+def _fetch(session: Session, recipients: list[str]) -> list[bytes]:
     body = {"recipients": recipients, "by": me()}
     accept = "application/octet-stream, application/json"
     with session.client.open("POST", "/backup", body, accept=accept, patience=TIMEOUT) as response:
-        return _write(file, _read_checked(response))
+        return _read_checked(response)
 
 
 def _read_checked(response: HTTPResponse) -> list[bytes]:

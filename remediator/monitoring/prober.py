@@ -37,7 +37,8 @@ def observation_of(result: ProbeResult) -> Observation:
         f"/health ok in {health.seconds:.3f} s" if health.ok else f"/health: {health.reason}: {health.detail}"
     )
     facts = result.facts  # as the exporter publishes them: an alert and its cure go by the same numbers
-    work = Work(dict(facts.channels or ()), facts.turn_age_seconds, facts.requests, facts.failures)
+    channels = None if facts.channels is None else dict(facts.channels)
+    work = Work(channels, facts.turn_age_seconds, facts.requests, facts.failures)
     return Observation(health.ok, detail, facts.boot_id, facts.started_at, facts.config_sha, work)
 
 

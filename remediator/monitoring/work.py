@@ -1,17 +1,17 @@
 """What a bot tells of its work: whether its channels are up, how its turns end, how long one runs. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is known of a bot's work; empty or None where it tells nothing of it.
+    """What is known of a bot's work; None where it tells nothing of it.
 
     `succeeded` and `failed` count turns since the bot's process started; `failed` by the kind of failure.
     """
 
-    channels: Mapping[str, bool] = field(default_factory=dict)  # name → up
+    channels: Mapping[str, bool] | None = None  # name → up; empty: it says that it has none
     turn_age: float | None = None  # seconds; 0: no turn is under way
     succeeded: float | None = None
     failed: Mapping[str, float] | None = None
@@ -19,4 +19,4 @@ class Work:
     @property
     def down(self) -> list[str]:
         """Return the names of the channels that are down."""
-        return sorted(name for name, up in self.channels.items() if not up)
+        return sorted(name for name, up in (self.channels or {}).items() if not up)

@@ -23,12 +23,12 @@ from remediator.configuration.versions import live
 from remediator.engine.journal import Done, Failed, Journal, Outcome
 from remediator.errors import Refused
 from remediator.model import Bot, Ended, Run
-from remediator.monitoring.prober import Prober
+from remediator.monitoring.prober import Prober, Reject
 from remediator.provisioning.cutover import Cutover
 from remediator.provisioning.idle import require_active, require_idle
 from remediator.provisioning.instance_stop import stop_instance
 from remediator.provisioning.launcher import Launcher
-from remediator.provisioning.verification import verify_bot
+from remediator.provisioning.verification import Soak, verify_bot
 from remediator.settings import Settings
 from remediator.store.lease import Lease
 from remediator.store.store import Store
@@ -96,6 +96,7 @@ class BlueGreen:
     launcher: Launcher
     cutover: Cutover
     settings: Settings
+    soak: Soak
 
     async def run(self, run: Run, bot: Bot, lease: Lease, _wake: asyncio.Event) -> Ended:
         """Drive the run to its end: the bot on its new instance, or on its old one as before."""
@@ -140,23 +141,24 @@ class BlueGreen:
     async def _soak(self, journal: Journal, new: Bot, window: float) -> Outcome:
         """See that the bot is well, at its registered address and with its configuration, for `window` s.
 
-        Its token is its own by now, so its channels have to come up, where it tells of any.
+        Its token is its own by now, so it has to hear, and to work, as far as that is known.
         """
+        works = self.soak(new, window)
 
         async def soak(request: Mapping[str, Any]) -> Outcome:
             async with self.store.read() as tx:
                 bot = await tx.bot(new.name)
             address = bot.address if bot is not None else ""
             left = max(0.0, request["until"] - self.store.clock())
-            return await self._well(new, address, self.settings.restart_timeout, left, hears=True)
+            return await self._well(new, address, self.settings.restart_timeout, left, works)
 
         until = self.store.clock() + window
         return await journal.step("soaked", soak, request={"until": until})
 
     async def _well(
-        self, bot: Bot, address: str, patience: float, window: float = 0, *, hears: bool = False
+        self, bot: Bot, address: str, patience: float, window: float = 0, works: Reject | None = None
     ) -> Outcome:
-        outcome = await verify_bot(self.prober, bot, address, patience, window=window, hears=hears)
+        outcome = await verify_bot(self.prober, bot, address, patience, window=window, works=works)
         return Failed(f"not well at {address}: {outcome.reason}") if isinstance(outcome, Failed) else outcome
 
     async def _keep(self, journal: Journal, instance_id: str, window: float) -> str:

@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from remediator.model import Approval, Bot, Effect, Hold, Mode, Run, StoredAlert, Symptom, Tier, Verdict
+from remediator.model import (
+    QUEUE_GATES,
+    Approval,
+    Bot,
+    Effect,
+    Hold,
+    Mode,
+    Run,
+    StoredAlert,
+    Symptom,
+    Tier,
+    Verdict,
+)
 from remediator.monitoring.alertmanager import Silences
 from remediator.monitoring.prober import Observation
 from remediator.recovery.dependencies import Dependency, held_by
@@ -192,7 +204,7 @@ def recheck_after(stop: Verdict, situation: Situation, limits: Limits, interval:
     """Return seconds until the gates are asked again: longer far back in the queue, whose head is woken
     anyway when a slot becomes free.
     """
-    if stop.gate not in ("in_flight", "rate"):
+    if stop.gate not in QUEUE_GATES:
         return interval
     return interval * min(LONGEST_WAIT, 1 + situation.queue_position // limits.max_in_flight)
 

@@ -16,6 +16,7 @@ from remediator.recovery.queues import QueueAnswer
 SYMPTOM_LABEL: Final = "symptom"
 SYMPTOMS: Final[tuple[Symptom, ...]] = get_args(Symptom)
 RESTARTED_FOR: Final = ("other",)  # kinds of failed turns that the bot itself may be the cause of
+MOVED_BACK_FOR: Final = (*RESTARTED_FOR, "model_not_found")  # or the configuration that a redeploy brings
 
 Queues = Mapping[str, QueueAnswer]
 """What was answered of the queue of a bot's channel, by channel."""
@@ -30,6 +31,7 @@ class Evidence:
     queues: Queues = field(default_factory=dict)
     stalled: frozenset[str] = frozenset()  # channels whose queue was not falling for three looks
     waited: Mapping[str, int] | None = None  # by channel, before the last tier; None before any tier
+    blamed: tuple[str, ...] = RESTARTED_FOR
 
 
 def symptoms_of(alerts: Sequence[StoredAlert]) -> frozenset[Symptom]:
@@ -42,6 +44,15 @@ def symptoms_of(alerts: Sequence[StoredAlert]) -> frozenset[Symptom]:
     return frozenset(symptom for symptom in SYMPTOMS if symptom in labels) or frozenset(
         ("down",) if counted else ()
     )
+
+
+def told(evidence: Evidence) -> frozenset[Symptom]:
+    """Return the symptoms of which the evidence says anything, for or against the bot."""
+    work, queues = evidence.observation.work, evidence.queues.values()
+    answered = any(answer.refused or answer.pending is not None for answer in queues)
+    signals = {"deaf": bool(work.channels) or answered, "mute": work.failed is not None}
+    signals["stuck"] = work.turn_age is not None
+    return frozenset(symptom for symptom in SYMPTOMS if signals.get(symptom))
 
 
 def problem(symptoms: frozenset[Symptom], evidence: Evidence) -> str:
@@ -88,7 +99,7 @@ def _mute(evidence: Evidence) -> str:
     work = evidence.observation.work
     if work.failed is None:
         return "it does not tell how its turns end"
-    failures = sum(work.failed.get(kind, 0) for kind in RESTARTED_FOR)
+    failures = sum(work.failed.get(kind, 0) for kind in evidence.blamed)
     if not failures or (evidence.waited is not None and work.succeeded):
         return ""
     return f"{failures:.0f} turns failed"

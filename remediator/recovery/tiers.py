@@ -18,6 +18,7 @@ from remediator.model import Tier
 from remediator.monitoring.prober import Observation, Prober
 from remediator.provisioning.cutover import Cutover
 from remediator.provisioning.launcher import Launcher
+from remediator.provisioning.verification import standby_of
 from remediator.recovery.restarters import SETTLE_POLL, Restarter
 from remediator.recovery.tier_request import TierRequest
 
@@ -150,8 +151,9 @@ def _reject_if_unchanged(key: Literal["started_at", "boot_id"], reason: str) -> 
     return reject
 
 
-def _accept(_request: TierRequest, _observation: Observation) -> None:
-    return None
+def _reject_in_standby(request: TierRequest, observation: Observation) -> str | None:
+    """Reject a new instance that has not seen yet that the token is its own, whatever the run is for."""
+    return standby_of(request.bot, observation) or None
 
 
 ACTIONS: Final[Mapping[Tier, TierAction]] = {
@@ -161,5 +163,5 @@ ACTIONS: Final[Mapping[Tier, TierAction]] = {
     "reboot": TierAction(
         reboot, settle_reboot, _reject_if_unchanged("boot_id", "it answers, but has not rebooted")
     ),
-    "redeploy": TierAction(redeploy, redeploy, _accept),
+    "redeploy": TierAction(redeploy, redeploy, _reject_in_standby),
 }

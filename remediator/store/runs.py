@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, insert, literal, or_, select, tuple_, update
 
-from remediator.model import Run
+from remediator.model import QUEUE_GATES, Run
 from remediator.store.lease import OWN_GRACE, Lease, LeaseLostError
 from remediator.store.schema import runs
 from remediator.store.statements import Statements
@@ -14,7 +14,7 @@ from remediator.store.statements import Statements
 _QUEUED: Final = (
     runs.c.finished_at.is_(None)
     & (runs.c.status == "blocked")
-    & or_(runs.c.reason.startswith("in_flight:"), runs.c.reason.startswith("rate:"))
+    & or_(*(runs.c.reason.startswith(f"{gate}:") for gate in QUEUE_GATES))
 )
 
 

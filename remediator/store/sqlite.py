@@ -125,9 +125,9 @@ class Sqlite:
     @asynccontextmanager
     async def transaction(self, *, readonly: bool) -> AsyncIterator[_ThreadedConnection]:
         """Open a transaction. Readers queue: a thousand requests at once are no thousand threads."""
-        async with self._reads if readonly else nullcontext():
-            async with self._transaction(readonly=readonly) as connection:
-                yield connection
+        queue = self._reads if readonly else nullcontext()
+        async with queue, self._transaction(readonly=readonly) as connection:
+            yield connection
 
     @asynccontextmanager
     async def _transaction(self, *, readonly: bool) -> AsyncIterator[_ThreadedConnection]:

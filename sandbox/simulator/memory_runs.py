@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from remediator.model import Bot, Effect, Run, Step, StoredVerdict, Verdict
+from remediator.model import QUEUE_GATES, Bot, Effect, Run, Step, StoredVerdict, Verdict
 from remediator.store.errors import ConflictError
 from remediator.store.lease import OWN_GRACE, Lease, LeaseLostError
 from sandbox.simulator.memory_tables import MemoryRows
@@ -106,7 +106,7 @@ class MemoryRuns(MemoryRows):
         return [run for run in self._unfinished() if run.status == "blocked"][:limit]
 
     def _queued(self) -> list[Run]:
-        waits = ("in_flight:", "rate:")
+        waits = tuple(f"{gate}:" for gate in QUEUE_GATES)
         return [run for run in self._unfinished() if run.status == "blocked" and run.reason.startswith(waits)]
 
     async def queue(self, limit: int) -> list[str]:

@@ -189,7 +189,7 @@ class Oracle:
         symptoms = {alert.labels.get("symptom", "down") for alert in alerts if alert.status == "firing"}
         bot, work = observations.bot, observations.bot.work
         signs = {
-            "deaf": not all(work.channels.values()),
+            "deaf": not all((work.channels or {}).values()),
             "mute": (work.failed or {}).get("other", 0) > 0,
             "stuck": (work.turn_age or 0) > self.settings.turn_limit,
         }

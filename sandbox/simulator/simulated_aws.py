@@ -88,6 +88,10 @@ class SimulatedAws(Aws):
         self._region, self._caller = region, caller
         self._world = region.world
 
+    def __getattr__(self, name: str) -> Any:
+        """Refuse production's own clients, which a call that is not simulated would reach for."""
+        raise NotImplementedError(f"{name} of AWS is not simulated")
+
     async def _do(
         self,
         operation: str,

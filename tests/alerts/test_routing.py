@@ -40,6 +40,7 @@ def test_amtool_accepts_the_configuration(amtool: Any, alerts: Path) -> None:
             "remediator,people",
         ),
         ({"alertname": "BotModelGone", "severity": "critical", "symptom": "mute"} | BOT, "pager"),
+        ({"alertname": "BotProviderFailing", "severity": "critical", "symptom": "mute"} | BOT, "pager"),
         ({"alertname": "BotDependencyDown", "severity": "critical", "symptom": "mute"}, "pager"),
         ({"alertname": "BotHealthScoreLow", "severity": "warning"} | BOT, "people"),
         ({"alertname": "BotProbeStale", "severity": "warning"} | BOT, "people"),
@@ -293,7 +294,7 @@ async def test_what_many_bots_need_speaks_for_each_of_them_and_a_refused_token_f
 ) -> None:
     """An outage, and a bot that is down, speak for what does not work as well."""
     async with running(alerts, tmp_path) as alertmanager:
-        mute = ("BotMute", "BotModelGone", "BotKeyRefused")
+        mute = ("BotMute", "BotModelGone", "BotKeyRefused", "BotProviderFailing")
         await alertmanager.fire(
             named("BotDependencyDown", severity="critical", symptom="mute"),
             *(named(name, "a", severity="critical", symptom="mute") for name in mute),

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from promql_parser import parse
 
+from exporter.result import FAILURE_KINDS
 from remediator.alerts.webhook import FIRST_TIER_LABEL
 from remediator.model import TIERS
 from remediator.recovery.symptoms import SYMPTOM_LABEL
@@ -43,6 +44,7 @@ REQUIRED = {
     "BotMute",
     "BotModelGone",
     "BotKeyRefused",
+    "BotProviderFailing",
     "BotStuck",
     "BotDependencyDown",
     "Watchdog",
@@ -148,6 +150,18 @@ def test_only_alerts_of_a_bot_are_recovered_and_they_have_no_patience_of_their_o
         assert "_over_time" not in rule["expr"]
         assert re.search(r"by \(bot\b|bot:bot_\w+", rule["expr"])
         assert rule["labels"].get(FIRST_TIER_LABEL, TIERS[0]) in TIERS
+
+
+def test_no_kind_of_failed_turn_is_silent_and_the_bot_is_restarted_for_its_own_alone(
+    alerting: list[Rule],
+) -> None:
+    kinds: dict[bool, list[str]] = {True: [], False: []}
+    for rule in alerting:
+        told = re.search(r"bot:bot_mute:failures\{kind=~?\"([\w|]+)\"\}", rule["expr"])
+        if told is not None:
+            kinds["remediation" in rule["labels"]] += told[1].split("|")
+    assert kinds[True] == ["other"]
+    assert sorted(kinds[True] + kinds[False]) == sorted(FAILURE_KINDS)
 
 
 def test_every_alert_that_recovers_is_known_to_who_asks_whether_it_was(alerting: list[Rule]) -> None:

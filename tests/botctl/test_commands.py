@@ -347,10 +347,14 @@ async def test_a_backup_for_a_passphrase_is_sealed_here(
     """What age does with it takes seconds and half a gigabyte, and is tested with the remediator."""
     word, file = tmp_path / "word.txt", tmp_path / "state.age"
     word.write_text("many words in a row\n")
-    monkeypatch.setattr(
-        pyrage.passphrase, "encrypt", lambda plain, passphrase: passphrase.encode() + b"|" + plain
-    )
-    result = await botctl("backup", str(file), "--passphrase-file", str(word))
+    file.write_bytes(b"a good backup")
+
+    def seal(plain: bytes, passphrase: str) -> bytes:
+        assert file.read_bytes() == b"a good backup", "it is there until the new one is whole"
+        return passphrase.encode() + b"|" + plain
+
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
+    result = await botctl("backup", str(file), "--force", "--passphrase-file", str(word))
     assert result.code == 0, result
     passphrase, _, plain = file.read_bytes().partition(b"|")
     assert (passphrase, plain[:2]) == (b"many words in a row", b"\x1f\x8b")

@@ -76,6 +76,20 @@ def test_a_bot_without_a_mesh_reaches_100_and_dies_as_the_others() -> None:
     assert [score(dead, streak, DEFAULTS).total for streak in (1, 2, 3)] == [20, 10, 0]
 
 
+@pytest.mark.parametrize(
+    ("probe", "lost"),
+    [
+        (result(mesh=endpoint(ok=False)), "mesh"),
+        (result(mesh=endpoint(payload={"ok": True, "peers": [{"name": "telegram", "up": False}]})), "mesh"),
+        (result(endpoint(seconds=5.0)), "latency"),
+    ],
+    ids=["no mesh, or an ill one", "the channel is down", "slow"],
+)
+def test_80_is_a_bot_that_answers_and_has_lost_one_of_two_parts(probe: ProbeResult, lost: str) -> None:
+    points = score(probe, 0, DEFAULTS)
+    assert (points.total, getattr(points, lost)) == (80, 0)
+
+
 def test_one_good_answer_ends_a_streak() -> None:
     assert next_streak(7, result()) == 0
 

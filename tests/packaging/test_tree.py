@@ -1,11 +1,14 @@
 """What is tracked: nothing of one machine, nothing secret, and a CI that runs what the README names."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.docs.pages import PAGES, commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,9 +86,33 @@ def test_ci_runs_all_that_make_can_check() -> None:
     assert checks <= set(commands)
 
 
-def test_the_make_commands_of_the_readme_exist_and_its_test_command_is_what_ci_runs() -> None:
+def faults_of(command: str) -> list[str]:
+    """Return what a `make` command of the documents asks for that there is not."""
+    makefile = (ROOT / "Makefile").read_text()
+    _, *words = shlex.split(command, comments=True)
+    variables = dict(word.split("=", 1) for word in words if "=" in word)
+    benchmark = variables.get("BENCH")
+    return [
+        *({word for word in words if "=" not in word} - make_targets()),
+        *(name for name in variables if f"$({name})" not in makefile and f"$(if $({name})" not in makefile),
+        *([benchmark] if benchmark and not (ROOT / f"tests/benchmarks/{benchmark}.py").is_file() else []),
+    ]
+
+
+def test_the_make_commands_of_every_page_exist() -> None:
+    lines = {command.text for page in PAGES for command in commands(page)}
+    named = {line for line in lines if line.startswith("make ")}
+    assert len(named) > 10
+    assert {line: faults for line in named if (faults := faults_of(line))} == {}
+
+
+@pytest.mark.parametrize("command", ["make tset", "make bench BENCH=nothing", "make test WROKERS=2"])
+def test_a_make_command_that_there_is_not_is_found(command: str) -> None:
+    assert len(faults_of(command)) == 1
+
+
+def test_the_readme_names_what_ci_runs() -> None:
     targets = re.findall(r"^\s*(?:\$ )?make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert set(targets) <= make_targets()
     assert {"demo", "test"} <= set(targets)
 
 

@@ -47,6 +47,7 @@ QUICK: Mapping[str, Any] = {
     "actions_burst": 100,
     "max_attempts": 100,
     "dependency_min": 1000,
+    "telegram_api_url": "http://127.0.0.1:9",  # nobody: no test asks the real one
 }
 """Nothing waits for longer than it has to; a tier that should not cure gets its own, shorter timeout."""
 

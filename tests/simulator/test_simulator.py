@@ -5,12 +5,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+from typing import cast
 
 import pytest
 
+from remediator.aws.ssm_commands import RESTART
 from sandbox.simulator.corpus import corpus
 from sandbox.simulator.simulate import check, simulate
+from sandbox.simulator.simulated_aws import Caller, Region, SimulatedAws
 from sandbox.simulator.virtual_clock import NothingHappensError, VirtualLoop, run
+from sandbox.simulator.world import World
 
 SEEDS = 100  # .ci/run takes a thousand
 
@@ -72,3 +77,10 @@ def test_the_last_line_is_json(tmp_path: Path) -> None:
     assert last["events"] > 100
     assert last["seconds"] > 0
     assert last["scaled_out"] >= last["scaled_in"] >= 0
+
+
+async def test_a_call_of_aws_that_is_not_simulated_is_refused() -> None:
+    world = World(lambda: 0.0, Random(1), (1, 2), (1, 2))
+    aws = SimulatedAws(Region(world, Random(1)), cast(Caller, None))
+    with pytest.raises(NotImplementedError, match="of AWS is not simulated"):
+        await aws.register_document(RESTART)

@@ -5,8 +5,10 @@ import pytest
 import yaml
 
 import templates
+from exporter.targets import parse_groups
 from templates.instance_types import INSTANCE_TYPES
 from templates.models import is_known_model, retired_for
+from templates.schema import LONGEST_PATH
 
 SEED = {
     "tool-builder": ("t3.medium", "anthropic/claude-sonnet-5", "30m", "4GB", "20GB", "60s"),
@@ -62,6 +64,16 @@ def test_exactly_the_four_types_are_bundled() -> None:
         ({"heartbeat": "soon"}, "heartbeat"),
         ({"heartbeat": 30}, "heartbeat"),
         ({"storage": "10"}, "storage"),
+        ({"storage": "9" * 5000 + "GB"}, "storage"),
+        ({"storage": "65537GB"}, "storage"),
+        ({"storage": "\N{ARABIC-INDIC DIGIT THREE}0GB"}, "storage"),
+        ({"memory": "9" * 5000 + "GB"}, "memory"),
+        ({"heartbeat": "9" * 5000 + "m"}, "heartbeat"),
+        ({"cooldown": "8785h"}, "cooldown"),
+        ({"description": "x" * 501}, "description"),
+        ({"probe": {"health_path": "/" + "x" * 255}}, "probe.health_path"),
+        ({"probe": {"mesh_path": "/\x00"}}, "probe.mesh_path"),
+        ({"probe": {"mesh_path": "/\N{SNOWMAN}"}}, "probe.mesh_path"),
         ({"model": "haiku"}, "model"),
         ({"model": ...}, "model"),
         ({"capabilities": []}, "capabilities"),
@@ -108,6 +120,17 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(templates.TemplateError, match="holds no"):
         templates.load(tmp_path)
+
+
+def test_the_largest_values_are_taken(tmp_path: Path) -> None:
+    """By the exporter, too, whose list a bot of such a template stands in."""
+    path = "/" + "x" * (LONGEST_PATH - 1)
+    sizes = {"storage": "65536GB", "heartbeat": "8784h", "probe": {"health_path": path}}
+    template = templates.load(write(tmp_path, **sizes)).get("support", "production")
+    assert (template.storage_gib, template.probe.health_path) == (65536, path)
+    labels = {"bot": "forge", "__health_path__": path}
+    (target,) = parse_groups([{"targets": ["127.0.0.1:1"], "labels": labels}], "list").targets
+    assert target.health_path == path
 
 
 def test_bots_of_a_type_may_have_no_mesh(tmp_path: Path) -> None:

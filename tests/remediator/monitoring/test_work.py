@@ -58,4 +58,4 @@ def test_no_answer_breaks_it_and_every_number_is_one(health: Any, mesh: Any) -> 
     work = read(health, mesh)
     numbers = [work.turn_age, work.succeeded, *(work.failed or {}).values()]
     assert all(number is None or (math.isfinite(number) and number >= 0) for number in numbers)
-    assert all(type(up) is bool for up in work.channels.values())
+    assert all(type(up) is bool for up in (work.channels or {}).values())

@@ -12,9 +12,9 @@ from exporter.probing.probe import ProbeResult
 from remediator.monitoring import prober
 from remediator.monitoring.prober import Observation
 from remediator.monitoring.work import Work
-from remediator.recovery import gatekeeper, recovery
+from remediator.recovery import gatekeeper, recovery, soak
 from sandbox.process.waiting import wait_until
-from sandbox.stack.telegram import Telegram
+from sandbox.stack.telegram import METHODS, Telegram
 from tests.remediator.conftest import Api, World, firing
 from tests.remediator.recovery.episodes import Chat, RunApp, blocked, ended, serving
 
@@ -210,6 +210,57 @@ async def test_a_candidate_that_does_not_hear_once_it_is_active_is_not_kept(
         assert "it does not hear: telegram is down" in failed["reason"]
         assert failed["reason"].endswith(f"it is back on {old}")
         tell(lambda _: UP)
+        begun = await app.post(f"/bots/{bot}/redeploy", {"reason": "again"})
+        assert (await app.until_ended(begun.headers["Location"]))["status"] == "deployed"
+
+
+@pytest.mark.parametrize(
+    ("ill", "waiting", "why"),
+    [
+        (Work(channels={}), 0, "it stands by still: no channel is up"),
+        (UP, 1, "wait at telegram, and are not fetched"),
+        (replace(UP, succeeded=0.0, failed={"other": 3.0}), 0, "3 turns failed"),
+        (replace(UP, turn_age=601.0), 0, "a turn has run for 601 s"),
+    ],
+    ids=["standby", "deaf", "mute", "stuck"],
+)
+async def test_a_candidate_that_does_not_work_in_its_soak_goes_back_and_one_that_does_is_kept(
+    run_app: RunApp,
+    world: World,
+    telegram: Telegram,
+    monkeypatch: pytest.MonkeyPatch,
+    tell: Callable[[Tell], None],
+    ill: Work,
+    waiting: int,
+    why: str,
+) -> None:
+    """With a growing queue all is well in what the bot says of itself."""
+    monkeypatch.setattr(soak, "LEAST_PAUSE", 0.1)
+    looked = METHODS["getwebhookinfo"]
+
+    def grow(telegram: Telegram, token: str, fields: dict[str, Any]) -> tuple[int, Any]:
+        for _ in range(waiting):
+            telegram.write(token, "does anybody hear me?")
+        return looked(telegram, token, fields)
+
+    monkeypatch.setitem(METHODS, "getwebhookinfo", grow)
+    bot = world.name()
+    settings: dict[str, Any] = {"restart_timeout": 1, "soak_window": 1.0, "turn_limit": 600}
+    async with run_app(telegram_api_url=telegram.url, **settings) as app:
+        await app.deployed(bot)
+        old = await world.instance(bot)
+        before = await start_of(app, bot)
+        well = Work(UP.channels, 1.0, 90.0, {"other": 1.0, "overloaded": 9.0})
+        tell(lambda result: well if result.started_at == before else ill)
+        begun = await app.post(f"/bots/{bot}/redeploy", {"reason": "a newer image"})
+        failed = await app.until_ended(begun.headers["Location"])
+        assert failed["status"] == "failed", failed
+        assert why in failed["reason"]
+        assert failed["reason"].endswith(f"it is back on {old}")
+        assert await world.actions(bot) == ["run", "run", "stop", "terminate", "start"]
+        tell(lambda _: well)
+        monkeypatch.setitem(METHODS, "getwebhookinfo", looked)
+        telegram.pending[TOKEN].clear()
         begun = await app.post(f"/bots/{bot}/redeploy", {"reason": "again"})
         assert (await app.until_ended(begun.headers["Location"]))["status"] == "deployed"
 

@@ -10,7 +10,7 @@ from remediator.model import StoredAlert, Symptom
 from remediator.monitoring.prober import Observation
 from remediator.monitoring.work import Work
 from remediator.recovery.queues import QueueAnswer
-from remediator.recovery.symptoms import SYMPTOMS, Evidence, problem, symptoms_of
+from remediator.recovery.symptoms import SYMPTOMS, Evidence, problem, symptoms_of, told
 
 UP, DOWN = {"telegram": True}, {"telegram": False}
 
@@ -119,3 +119,21 @@ def test_mute(evidence: Evidence, shown: str) -> None:
 )
 def test_stuck(evidence: Evidence, shown: str) -> None:
     assert problem(frozenset({"stuck"}), evidence) == shown
+
+
+@pytest.mark.parametrize(
+    ("evidence", "symptoms"),
+    [
+        (seen(), set()),
+        (seen(channels={}, queues=waiting(problem="away")), set()),
+        (seen(channels=DOWN), {"deaf"}),
+        (seen(queues=waiting(0)), {"deaf"}),
+        (seen(queues=waiting(refused=True)), {"deaf"}),
+        (seen(failed={}), {"mute"}),
+        (seen(turn_age=0.0), {"stuck"}),
+        (seen(channels=UP, failed={}, turn_age=1.0), {"deaf", "mute", "stuck"}),
+    ],
+)
+def test_what_is_told_is_what_can_be_judged(evidence: Evidence, symptoms: set[Symptom]) -> None:
+    assert told(evidence) == symptoms
+    assert "does not tell" not in problem(told(evidence), evidence)
