@@ -16,7 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMPLETION_PATIENCE: Final = 2.0  # seconds; a person has pressed Tab
 ENVIRONMENTS: Final = ("production", "staging", "development")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+DAY: Final = 86400  # seconds
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 
 class Duration(click.ParamType[float]):

@@ -19,6 +19,7 @@ from dashboards.panels import (
 from dashboards.queries import bot as queries
 from dashboards.queries.selection import RANGE
 from dashboards.style import (
+    BAND_SCORES,
     BLUE,
     GREEN,
     ORANGE,
@@ -44,7 +45,7 @@ NOW = Row(
     [
         counter(
             "Score",
-            "100 operational, 70-99 minor, 30-69 degraded, 0-29 critical.",
+            f"{', '.join(f'{scores} {band}' for band, scores in BAND_SCORES.items())}.",
             queries.SCORE,
             score_steps(),
             unit="none",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
 
-from dashboards.style import DAY
+from exporter.durations import parse_duration
 from exporter.metrics import BOT_FLEET_PROBE_FAILURES_TOTAL, BOT_FLEET_PROBES_TOTAL
 
 OBJECTIVE: Final = 0.995  # of all /health probes are answered well
@@ -119,11 +119,6 @@ def _alert(alert: Alert) -> list[str]:
     ]
 
 
-def _seconds(window: str) -> int:
-    """Return the length of a window such as 5m."""
-    return int(window[:-1]) * {"m": 60, "h": 3600, "d": DAY}[window[-1]]
-
-
 def rules() -> str:
     """Return the text of `alerts/rules-budget.yml`."""
     lines = [
@@ -136,7 +131,7 @@ def rules() -> str:
     ]
     for alert in ALERTS:
         windows = {window for burn in alert.burns for window in (burn.long, burn.short)}
-        for window in sorted(windows, key=_seconds):
+        for window in sorted(windows, key=parse_duration):
             lines += [*_record(alert.level, window), ""]
     for alert in ALERTS:
         lines += [*_alert(alert), ""]

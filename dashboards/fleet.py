@@ -16,6 +16,7 @@ from dashboards.panels import (
 from dashboards.queries import cost, fleet, recoveries
 from dashboards.style import (
     BAND_COLOURS,
+    BAND_SCORES,
     BLUE,
     GREEN,
     GREY,
@@ -32,6 +33,7 @@ from dashboards.style import (
     score_steps,
     steps,
 )
+from exporter.score import DEGRADED, MINOR, Thresholds
 
 NOW = Row(
     "Now",
@@ -39,19 +41,20 @@ NOW = Row(
         counter("Bots", "Bots the exporter probes.", fleet.BOTS, steps((BLUE, None))),
         counter(
             "Healthy",
-            "Bots with a health score of 70 or more.",
+            f"Bots with a health score of {MINOR:g} or more.",
             fleet.HEALTHY_BOTS,
             steps((GREY, None), (GREEN, 1)),
         ),
         counter(
             "Degraded",
-            "Bots with a health score from 30 to 69: they need attention.",
+            f"Bots with a health score from {DEGRADED:g} to {MINOR - 1:g}: they need attention.",
             fleet.DEGRADED_BOTS,
             none_is_good(ORANGE),
         ),
         counter(
             "Critical",
-            "Bots with a health score below 30. Below 20, after three failed probes, they are recovered.",
+            f"Bots with a health score below {DEGRADED:g}. Below {Thresholds().critical:g}, "
+            "after three failed probes, they are recovered.",
             fleet.CRITICAL_BOTS,
             none_is_good(RED),
         ),
@@ -185,8 +188,9 @@ HEALTH = Row(
         Spec(
             kind="state-timeline",
             title="Health by bot",
-            description="The band of each bot's health score: operational 100, minor 70-99, degraded 30-69, "
-            "critical 0-29. A gap is a time without probes. A click shows only that bot.",
+            description="The band of each bot's health score: "
+            f"{', '.join(f'{band} {scores}' for band, scores in BAND_SCORES.items())}. "
+            "A gap is a time without probes. A click shows only that bot.",
             queries=[Query(fleet.SCORES, legend="{{bot}}")],
             unit="none",
             width=24,

@@ -151,7 +151,7 @@ GATES = Row(
     [
         lines(
             "Share of ill bots",
-            "What the fleet gate saw when it last looked, and the limit above which it holds back.",
+            "What the fleet gate's newest census found, and the limit above which it holds back.",
             [Query(queries.ILL, legend="ill"), Query(queries.ILL_LIMIT, legend="limit")],
             "percentunit",
             "no remediator",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from exporter.durations import parse_duration
 from exporter.score import DEGRADED, MINOR, OPERATIONAL
 
 Json = dict[str, Any]
@@ -11,7 +12,7 @@ Kind = Literal["stat", "timeseries", "state-timeline", "table", "heatmap", "barg
 
 GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
 BLUE, PURPLE, GREY = "blue", "purple", "text"
-DAY: Final = 86400  # seconds
+DAY: Final = int(parse_duration("1d"))  # seconds
 # The bands of the health score, from the lowest: name, colour, and the score from which on a bot is in it.
 BANDS: Final = (
     ("critical", RED, 0),
@@ -19,6 +20,12 @@ BANDS: Final = (
     ("minor", YELLOW, int(MINOR)),
     ("operational", GREEN, int(OPERATIONAL)),
 )
+_ABOVE: Final = (*(lowest for _, _, lowest in BANDS[1:]), int(OPERATIONAL) + 1)
+# The whole scores in a band, from the best band on.
+BAND_SCORES: Final = {
+    name: f"{lowest}-{above - 1}" if above - 1 > lowest else f"{lowest}"
+    for (name, _, lowest), above in reversed([*zip(BANDS, _ABOVE, strict=True)])
+}
 BAND_COLOURS: Final = {name: colour for name, colour, _ in BANDS}
 
 

@@ -15,6 +15,8 @@ from exporter.score import Thresholds
 from exporter.sharding import ordinal
 from exporter.targets import SHORTEST_INTERVAL, Target
 
+_LONGEST = parse_duration("1d")  # of timeouts and intervals
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -224,14 +226,14 @@ def _checked(kind: Callable[[str], object]) -> Callable[[str], object]:
 
 def _duration(text: str) -> float:
     seconds = parse_duration(text)
-    if not 0.001 <= seconds <= 86400:
+    if not 0.001 <= seconds <= _LONGEST:
         raise ValueError(f'"{text}" is out of range: use 1ms to 1d')
     return seconds
 
 
 def _interval(text: str) -> float:
     seconds = parse_duration(text)
-    if not SHORTEST_INTERVAL <= seconds <= 86400:
+    if not SHORTEST_INTERVAL <= seconds <= _LONGEST:
         raise ValueError(f'"{text}" is out of range: use 100ms to 1d')
     return seconds
 

@@ -71,7 +71,7 @@ STORM = Series(
 FLEET_RATIO = Series(
     "bot_remediation_fleet_unhealthy_ratio",
     "gauge",
-    "Share of bots found ill when the fleet gate last looked.",
+    "Share of bots that the newest census of the fleet gate found ill.",
 )
 FLEET_LIMIT = Series(
     "bot_remediation_fleet_unhealthy_ratio_limit", "gauge", "Share of ill bots above which nothing is done."

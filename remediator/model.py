@@ -156,7 +156,7 @@ class Run:
 
     @property
     def path(self) -> str:
-        """The path at which the API shows the run."""
+        """Return the path at which the API shows the run."""
         return f"/{'recover' if self.kind == 'recover' else 'deploy'}/{self.id}"
 
 

@@ -287,7 +287,7 @@ class Settings(BaseSettings):
 
     @property
     def metrics_are_open(self) -> bool:
-        """True where /metrics and /sd are served without the token."""
+        """Return whether /metrics and /sd are served without the token."""
         if self.open_metrics == "loopback":
             return _is_loopback(self.listen[0])
         return self.open_metrics

@@ -77,7 +77,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "botctl": (),  # it talks to the HTTP API and nothing else
     "botctl.commands": ("botctl",),
     "botctl.__main__": ("botctl",),
-    "dashboards": ("dashboards", *below("exporter", "metrics", "score"), "remediator.metrics"),
+    "dashboards": ("dashboards", *below("exporter", "metrics", "score", "durations"), "remediator.metrics"),
     "sandbox.process": ("remediator.provisioning.cloudinit",),  # which OpenClaw an instance would install
     "sandbox.process.gateway": (  # how an instance would configure it
         "sandbox.process",

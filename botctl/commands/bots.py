@@ -13,6 +13,7 @@ from botctl.client import segment
 from botctl.errors import BotctlError, Exit
 from botctl.follow import follow
 from botctl.options import (
+    DAY,
     Duration,
     bot_argument,
     bots_for,
@@ -28,7 +29,7 @@ from botctl.progress import watch as watch_run
 from botctl.runs import begin, check_bot, path_of, running
 from botctl.session import Command, Session, me, pass_session, secret_in
 
-_FOREVER: Final = 365 * 86400.0
+_FOREVER: Final = 365.0 * DAY
 _DM_POLICIES: Final = ("pairing", "allowlist", "open", "disabled")
 _FLEET_INTERVAL: Final = 2.0  # seconds between two views of the fleet
 

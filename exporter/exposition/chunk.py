@@ -112,8 +112,8 @@ class Chunk:
         for row, target in enumerate(self._targets):
             numbers = tuple(self._numbers[row * _WIDTH : (row + 1) * _WIDTH])
             reasons = tuple(column[row] for column in self._failures)
-            told = self._versions[row], self._config[row], self._channels[row], self._failed[row]
-            yield target, *told, numbers, reasons
+            facts = self._versions[row], self._config[row], self._channels[row], self._failed[row]
+            yield target, *facts, numbers, reasons
 
     def remove(self, bot: str) -> None:
         """Remove a bot; the last row moves to where it was."""

@@ -63,8 +63,8 @@ class Store:
         """Publish the result of a probe. `now` is monotonic seconds."""
         chunk = self._chunk(target.bot)
         state, facts = observation.state, observation.facts
-        told = state.version, state.config_sha, facts.channels or (), facts.failed_by or ()
-        chunk.put(target, *told, numbers(observation), failures(observation))
+        columns = state.version, state.config_sha, facts.channels or (), facts.failed_by or ()
+        chunk.put(target, *columns, numbers(observation), failures(observation))
         chunk.touched = now
 
     def remove(self, bot: str) -> None:

@@ -97,7 +97,7 @@ class Discovery:
         return names
 
     async def _refresh(self, path: Path | None, origin: str, source: _Source) -> None:
-        place = masked_url(origin) if path is None else origin
+        location = masked_url(origin) if path is None else origin
         try:
             if path is None:
                 raw, is_json = await self._fetch(origin), True
@@ -106,12 +106,12 @@ class Discovery:
             else:
                 raw, is_json = await asyncio.to_thread(_read, path), path.suffix.lower() == ".json"
             if raw is not None and (digest := blake2b(raw).digest()) != source.digest:
-                parsed = await asyncio.to_thread(_parse, raw, place, is_json, source.good)
+                parsed = await asyncio.to_thread(_parse, raw, location, is_json, source.good)
                 source.digest = digest
                 source.accept(parsed)
             source.problem = None
         except _UnreadError as error:
-            source.problem = Problem(place, error.reason, error.remedy)
+            source.problem = Problem(location, error.reason, error.remedy)
 
     async def _fetch(self, url: str) -> bytes:
         headers = {"Accept": "application/json"}

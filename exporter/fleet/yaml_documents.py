@@ -29,7 +29,7 @@ def load_yaml(raw: bytes) -> object:
     try:
         return _Builder().build(yaml.parse(raw, Loader=_Loader))
     except yaml.MarkedYAMLError as error:  # whose text may quote the lines around it
-        raise ValueError(f"{error.problem or 'broken'}{_place(error.problem_mark)}") from None
+        raise ValueError(f"{error.problem or 'broken'}{_position(error.problem_mark)}") from None
     except yaml.YAMLError as error:
         raise ValueError(getattr(error, "reason", None) or "is no text in UTF-8 or UTF-16") from None
 
@@ -49,12 +49,12 @@ class _Builder:
                 case yaml.DocumentStartEvent():
                     self._documents += 1
                     if self._documents > 1:
-                        raise ValueError(f"a second document begins{_place(event.start_mark)}")
+                        raise ValueError(f"a second document begins{_position(event.start_mark)}")
                 case yaml.ScalarEvent():
                     self._add(self._scalar(event), event)
                 case yaml.AliasEvent():
                     if event.anchor not in self._anchors:
-                        raise ValueError(f"unknown anchor {event.anchor}{_place(event.start_mark)}")
+                        raise ValueError(f"unknown anchor {event.anchor}{_position(event.start_mark)}")
                     self._add(self._anchors[event.anchor], event, alias=True)
                 case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                     self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event)
@@ -72,7 +72,7 @@ class _Builder:
         self._add(content, event)
         self._stack.append(_Frame(content))
         if len(self._stack) > _DEEPEST:
-            raise ValueError(f"nested deeper than {_DEEPEST}{_place(event.start_mark)}")
+            raise ValueError(f"nested deeper than {_DEEPEST}{_position(event.start_mark)}")
 
     def _close(self) -> None:
         frame = self._stack.pop()
@@ -92,9 +92,9 @@ class _Builder:
             frame.content.append(value)
         elif frame.key is None:
             if not isinstance(value, str):
-                raise ValueError(f"a key is no text{_place(event.start_mark)}")
+                raise ValueError(f"a key is no text{_position(event.start_mark)}")
             if value in frame.content:
-                raise ValueError(f"the key {value} stands twice{_place(event.start_mark)}")
+                raise ValueError(f"the key {value} stands twice{_position(event.start_mark)}")
             frame.key = value
         elif frame.key == "<<":
             frame.merged.append(value)
@@ -104,6 +104,6 @@ class _Builder:
             frame.key = None
 
 
-def _place(mark: Any) -> str:
+def _position(mark: Any) -> str:
     """Return where a mark is, which the loader in C has in a type of its own."""
     return "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"

@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
             self.lost = True
         else:
             self.reader.feed(data)
-            self._settle()
+            self._finish()
 
     def eof_received(self) -> None:
         self._end()
@@ -59,8 +59,8 @@ class Connection(asyncio.Protocol):
         self.lost = True
         if self._answered is not None and not self._answered.done():
             self.reader.feed_eof()
-            self._settle()
+            self._finish()
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         if (self.reader.done or self.reader.fault) and self._answered is not None:
             self._answered.set_result(None)

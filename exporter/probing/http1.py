@@ -128,7 +128,7 @@ class ResponseReader:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the request has no answer: nothing came, or a 408 for want of requests before it."""
+        """Return whether the request has no answer: nothing came, or a 408 for want of requests before it."""
         return not self.received or self.status == _REQUEST_TIMEOUT
 
     def feed_eof(self) -> None:

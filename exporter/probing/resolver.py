@@ -134,12 +134,12 @@ class Resolver:
         deadline = loop.call_later(self._timeout, self._answered, key, zone, None, None)
 
         def answered(result: pycares.AddrInfoResult | None, error: int | None) -> None:
-            def settle() -> None:
+            def finish() -> None:
                 question.cancel()
                 deadline.cancel()
                 self._answered(key, zone, result, error)
 
-            _call(loop, settle)
+            _call(loop, finish)
 
         try:
             channel.getaddrinfo(

@@ -17,13 +17,14 @@ from remediator.model import Bot, Run, StoredAlert
 from remediator.notifications.messages import truncated
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
+from remediator.timestamps import DAY
 
 log = structlog.get_logger()
 
 LOG_LINES: Final = 20  # that a payload is worth; further ones are counted
 
 TRUNCATION: Final = "alerts_truncated"  # the fact: when a payload last was (Unix seconds)
-TRUNCATION_OVER: Final = 86400.0  # seconds without one after which the next is news: repeat_interval is hours
+TRUNCATION_OVER: Final = DAY  # seconds without one after which the next is news: repeat_interval is hours
 
 ReceivedAlert = tuple[Alert, StoredAlert]
 """As it was sent, and as it is stored."""

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from remediator.api.body import read_body
 from remediator.api.deployments import deployment_view
 from remediator.api.explain import explain as explain_bot
-from remediator.api.lookup import actor_of, answered, bot_named, free_bot, runtime_of
+from remediator.api.lookup import actor_of, answered, runtime_of
 from remediator.api.operation import ANY, TEXT, Operation
 from remediator.api.requests import AdoptRequest
 from remediator.api.views import DeploymentView
@@ -19,6 +19,7 @@ from remediator.provisioning import adopt as adoption
 from remediator.provisioning import retire as retirement
 from remediator.provisioning.adoption_check import AdoptionCheck, name_taken, require_unclaimed
 from remediator.provisioning.deploy import start
+from remediator.provisioning.idle import bot_named, free_bot
 from remediator.runtime import Runtime
 from remediator.store.errors import ConflictError
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from remediator import metrics
 from remediator.api import views
 from remediator.api.body import read_body
-from remediator.api.lookup import actor_of, free_bot, not_found, runtime_of
+from remediator.api.lookup import actor_of, not_found, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import DeployRequest, RedeployRequest
 from remediator.api.sse import watch
@@ -20,6 +20,7 @@ from remediator.metrics import Samples, Series
 from remediator.model import Run, Step
 from remediator.provisioning import blue_green
 from remediator.provisioning import deploy as deployment
+from remediator.provisioning.idle import free_bot
 from remediator.provisioning.progress import expected_seconds, progress
 from remediator.store.transaction import Transaction
 

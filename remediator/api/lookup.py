@@ -7,10 +7,7 @@ from starlette.requests import Request
 
 from remediator.aws.errors import AwsError
 from remediator.errors import Refused
-from remediator.model import Bot
-from remediator.provisioning.idle import take_over
 from remediator.runtime import Runtime
-from remediator.store.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -29,24 +26,6 @@ def actor_of(request: Request, by: str = "") -> str:
 def not_found(field: str, value: str, remedy: str) -> Refused:
     """Return the refusal (unknown) of a request that names nothing there is."""
     return Refused("unknown", f"there is no {value[:80]!r}", field=field, remedy=remedy)
-
-
-async def bot_named(tx: Transaction, name: str, field: str = "bot") -> Bot:
-    """Return the bot; raise Refused (unknown) where there is none."""
-    bot = await tx.bot(name)
-    if bot is None:
-        raise not_found(field, name, "GET /sd lists the bots")
-    return bot
-
-
-async def free_bot(tx: Transaction, name: str, actor: str, field: str = "bot") -> Bot:
-    """Return the bot, for a run that the actor asks for; a recovery of it that only waits is ended.
-
-    Raise Refused: unknown where there is none, conflict where a run is at work on it.
-    """
-    bot = await bot_named(tx, name, field)
-    await take_over(tx, bot, actor, field)
-    return bot
 
 
 async def answered(call: Awaitable[T], field: str = "instanceId") -> T:

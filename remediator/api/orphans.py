@@ -9,9 +9,7 @@ from remediator.api.body import read_body
 from remediator.api.lookup import actor_of, answered, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import ReapRequest
-from remediator.aws.client import no_lease
-from remediator.aws.errors import AwsError
-from remediator.provisioning.orphans import Orphan, OrphanDetector
+from remediator.provisioning.orphans import Orphan, OrphanDetector, reap
 from remediator.runtime import Runtime
 from remediator.timestamps import iso
 
@@ -32,7 +30,8 @@ async def reap_orphans(request: Request) -> Response:
     plan = [_judge(runtime, id_, orphans.get(id_)) for id_ in ids]
     for item in plan if body.apply else ():
         if item["verdict"] == "reap":
-            item |= await _reap(runtime, orphans[item["id"]], actor)
+            fault = await reap(runtime.store, runtime.aws, orphans[item["id"]], actor)
+            item |= {"verdict": "failed", "why": fault} if fault else {"verdict": "reaped"}
     return JSONResponse({"applied": body.apply, "plan": plan})
 
 
@@ -52,19 +51,6 @@ def _judge(runtime: Runtime, id_: str, orphan: Orphan | None) -> dict[str, Any]:
         return {**_orphan_view(orphan, grace), "verdict": "keep", "why": reason}
     verb = {"instance": "terminate", "volume": "delete", "address": "release"}[orphan.kind]
     return {**_orphan_view(orphan, grace), "verdict": "reap", "why": f"{verb} it"}
-
-
-async def _reap(runtime: Runtime, orphan: Orphan, actor: str) -> dict[str, Any]:
-    """End it; return what became of it."""
-    aws = runtime.aws
-    end = {"instance": aws.terminate, "volume": aws.delete_volume, "address": aws.release_address}
-    async with runtime.store.write() as tx:
-        await tx.audit("orphan.reap", bot=orphan.bot, actor=actor, kind=orphan.kind, id=orphan.id)
-    try:
-        await end[orphan.kind](orphan.id, no_lease)
-    except AwsError as error:
-        return {"verdict": "failed", "why": error.with_remedy}
-    return {"verdict": "reaped"}
 
 
 def _orphan_view(orphan: Orphan, grace: float) -> dict[str, Any]:

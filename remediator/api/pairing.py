@@ -8,12 +8,12 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from remediator.api.body import read_body
-from remediator.api.lookup import actor_of, answered, bot_named, runtime_of
+from remediator.api.lookup import actor_of, answered, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import PairingRequest
 from remediator.configuration.access import dm_policy
 from remediator.model import Bot
-from remediator.provisioning.idle import require_active
+from remediator.provisioning.idle import bot_named, require_active
 from remediator.provisioning.pairing import Pairing
 
 

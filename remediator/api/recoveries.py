@@ -1,18 +1,19 @@
 """The calls about recoveries: begin one, see it, end it, and answer where it asks."""
 
-from typing import Final
+from typing import Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from remediator.api import views
 from remediator.api.body import read_body, read_number
-from remediator.api.lookup import actor_of, free_bot, not_found, runtime_of
+from remediator.api.lookup import actor_of, not_found, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import DecisionRequest, RecoverRequest
 from remediator.errors import Refused
 from remediator.model import Run
-from remediator.store.errors import ConflictError
+from remediator.provisioning.idle import free_bot
+from remediator.recovery.begin import begin, decide
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
 
@@ -24,14 +25,10 @@ async def recover(request: Request) -> Response:
     runtime, name = runtime_of(request), request.path_params["id"]
     seconds = read_number(request, "wait", 0, LONGEST_WAIT)
     method = (await read_body(request, RecoverRequest)).method
-    try:
-        async with runtime.store.write() as tx:
-            await free_bot(tx, name, actor_of(request), "botId")
-            reason = f"{method} was asked for"
-            run = await tx.add_run(Run.begin("recover", bot=name, method=method, reason=reason, at=tx.now))
-            await tx.audit("recover.asked", bot=name, run_id=run.id, actor=actor_of(request), method=method)
-    except ConflictError:
-        raise Refused("conflict", f"a run of {name!r} has just begun", field="botId") from None
+    actor = actor_of(request)
+    async with runtime.store.write() as tx:
+        bot = await free_bot(tx, name, actor, "botId")
+        run = await begin(tx, bot.name, method, actor)
     runtime.engine.drive(run)
     if seconds:
         await runtime.engine.wait(run.id, seconds)
@@ -76,12 +73,12 @@ async def deny(request: Request) -> Response:
     return await _decide(request, "no")
 
 
-async def _decide(request: Request, decision: str) -> Response:
+async def _decide(request: Request, decision: Literal["yes", "no"]) -> Response:
     runtime, body = runtime_of(request), await read_body(request, DecisionRequest)
     actor, run_id = actor_of(request, body.by), request.path_params["id"]
     async with runtime.store.write() as tx:
-        run = await _active_recovery(tx, run_id)
-        approval = await tx.decide_approval(run_id, decision, actor)
+        await _active_recovery(tx, run_id)
+        approval = await decide(tx, run_id, decision, actor)
         if approval is None:
             raise Refused(
                 "conflict",
@@ -89,10 +86,8 @@ async def _decide(request: Request, decision: str) -> Response:
                 field="recoveryId",
                 remedy=f"GET /recover/{run_id} shows what it is at",
             )
-        tier = approval.tier
-        await tx.audit(f"approval.{decision}", bot=run.bot, run_id=run_id, actor=actor, tier=tier)
     runtime.engine.wake(run_id)
-    return JSONResponse({"recoveryId": run_id, "tier": tier, "decision": decision, "by": actor})
+    return JSONResponse({"recoveryId": run_id, "tier": approval.tier, "decision": decision, "by": actor})
 
 
 async def _active_recovery(tx: Transaction, run_id: str) -> Run:

@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_camel
 from remediator.provisioning.adoption_check import AdoptSpec
 from remediator.provisioning.deploy import DeploySpec, valid_bot_name, valid_token
 from remediator.provisioning.pairing import valid_code
+from remediator.rollouts.begin import RolloutSpec
 from templates import DmPolicy, Environment, Fallbacks, GroupPolicy, Groups, People
 
 BotName = Annotated[str, AfterValidator(valid_bot_name)]
@@ -117,6 +118,10 @@ class RolloutRequest(_Body):
         """Return those of bots, template and environment that are not null."""
         fields = {"bots": self.bots, "template": self.template, "environment": self.environment}
         return {key: value for key, value in fields.items() if value is not None}
+
+    def spec(self) -> RolloutSpec:
+        """Return what is to be begun."""
+        return RolloutSpec(self.selection, self.batch_size, self.max_unavailable, self.reason)
 
 
 class RollbackRequest(_Body):

@@ -1,8 +1,7 @@
 """The calls about rolling updates."""
 
-import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,10 +14,10 @@ from remediator.api.lookup import actor_of, not_found, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import DecisionRequest, RolloutRequest
 from remediator.api.sse import watch
-from remediator.errors import Refused
 from remediator.metrics import Samples, Series
 from remediator.provisioning.progress import expected_seconds
-from remediator.rollouts.planner import MemberState, Rollout, Status
+from remediator.rollouts.begin import Wanted, begin, change_status
+from remediator.rollouts.planner import MemberState, Rollout
 from remediator.rollouts.repository import RolloutRepository
 from remediator.store.transaction import Transaction
 from remediator.timestamps import iso, maybe_iso
@@ -140,52 +139,9 @@ async def begin_rollout(request: Request) -> Response:
     body = await read_body(request, RolloutRequest)
     actor = actor_of(request, body.by)
     async with runtime_of(request).store.write() as tx:
-        bots = await _selected(tx, body)
-        rollout = Rollout(
-            id="rol-" + secrets.token_hex(8),
-            status="running",
-            why="about to begin",
-            reason=body.reason,
-            actor=actor,
-            selection=body.selection,
-            batch_size=body.batch_size,
-            max_unavailable=body.max_unavailable,
-            created_at=tx.now,
-            finished_at=None,
-        )
-        await RolloutRepository(tx).add(rollout, bots)
-        await tx.audit("rollout.asked", actor=actor, rollout=rollout.id, reason=body.reason, bots=bots)
+        rollout = await begin(tx, body.spec(), actor)
         answer = await rollout_view(tx, rollout)
     return JSONResponse(answer, 202, headers={"Location": f"/rollouts/{rollout.id}"})
-
-
-async def _selected(tx: Transaction, body: RolloutRequest) -> Sequence[str]:
-    """Return the names of the bots that are meant, in the order in which they are to be redeployed.
-
-    Raise Refused where there is none, or one is in another rollout.
-    """
-    active = {bot.name: bot for bot in await tx.bots() if bot.state == "active"}
-    remedy = "GET /sd lists the bots"
-    unknown = [name for name in body.bots or [] if name not in active]
-    if unknown:
-        raise Refused("invalid", f"there is no {unknown[0][:80]!r}", field="bots", remedy=remedy)
-    selected = [
-        name
-        for name, bot in active.items()
-        if (body.bots is None or name in body.bots)
-        and body.template in (None, bot.template)
-        and body.environment in (None, bot.environment)
-    ]
-    if not selected:
-        raise Refused("invalid", "no bot is meant", field="bots", remedy=remedy)
-    repository = RolloutRepository(tx)
-    for other in await repository.with_status("running", "paused"):
-        shared = {member.bot for member in await repository.members(other.id)} & set(selected)
-        if shared:
-            remedy = f"wait for its end, or POST /rollouts/{other.id}/cancel"
-            message = f"{min(shared)!r} is in {other.id} ({other.status})"
-            raise Refused("conflict", message, field="bots", remedy=remedy)
-    return list(body.bots) if body.bots is not None and set(body.bots) == set(selected) else selected
 
 
 async def list_rollouts(request: Request) -> Response:
@@ -212,39 +168,24 @@ async def show_rollout(request: Request) -> Response:
 
 async def pause_rollout(request: Request) -> Response:
     """Begin no further bot. What is under way goes on."""
-    return await _change_status(request, "paused", ("running",))
+    return await _change(request, "paused")
 
 
 async def resume_rollout(request: Request) -> Response:
     """Go on, also where it stopped by itself: then those that failed are tried again."""
-    return await _change_status(request, "running", ("paused", "stopped"))
+    return await _change(request, "running")
 
 
 async def cancel_rollout(request: Request) -> Response:
     """End it. What is under way goes on."""
-    return await _change_status(request, "cancelled", ("running", "paused", "stopped"))
+    return await _change(request, "cancelled")
 
 
-async def _change_status(
-    request: Request, status: Literal["paused", "running", "cancelled"], allowed: Sequence[Status]
-) -> Response:
-    """Bring a rollout from one of the allowed statuses to another; raise Refused from any other."""
+async def _change(request: Request, status: Wanted) -> Response:
     body = await read_body(request, DecisionRequest)
-    actor = actor_of(request, body.by)
     async with runtime_of(request).store.write() as tx:
         rollout = await _rollout(tx, request.path_params["rollout_id"])
-        if rollout.status not in allowed:
-            message = f"{rollout.id} is {rollout.status}, not {' or '.join(allowed)}"
-            raise Refused("conflict", message, field="rolloutId")
-        repository, word = RolloutRepository(tx), "resumed" if status == "running" else status
-        reason = f"{word} by {actor}" + (f": {body.reason}" if body.reason else "")
-        finished_at = tx.now if status == "cancelled" else None
-        await repository.change(rollout.id, status=status, why=reason, finished_at=finished_at)
-        if status == "running":
-            for state in await repository.member_states(rollout):
-                if state.status == "failed":
-                    await repository.change_member(state.member, run_id=None)
-        await tx.audit(f"rollout.{word}", actor=actor, rollout=rollout.id, reason=body.reason)
+        await change_status(tx, rollout, status, actor_of(request, body.by), body.reason)
         answer = await rollout_view(tx, await _rollout(tx, rollout.id))
     return JSONResponse(answer)
 

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from remediator.api.body import read_body
-from remediator.api.lookup import actor_of, not_found, runtime_of
+from remediator.api.lookup import actor_of, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import DecisionRequest
-from remediator.errors import Refused
 from remediator.model import Bot
 from remediator.modes import Rule, mode_for_scaling
+from remediator.scaling.approval import approve
 from remediator.store.transaction import Transaction
 from remediator.timestamps import iso, maybe_iso
 from templates import ENVIRONMENTS, ScalingTemplate
@@ -58,28 +58,15 @@ async def _group_view(
 
 
 async def approve_scaling(request: Request) -> Response:
-    """Say yes to the move that a group has proposed; it is made at the next look, if it is still due."""
+    """Say yes to the move that a group has proposed; it is made at the next pass, if it is still due."""
     template, environment = request.path_params["template"], request.path_params["environment"]
     body = await read_body(request, DecisionRequest)
     actor = actor_of(request, body.by)
     async with runtime_of(request).store.write() as tx:
-        state = await tx.scaling(template, environment)
-        if not state:
-            raise not_found("template", f"{template}/{environment}", "GET /scaling lists the groups")
-        proposed = state.get("proposed")
-        if proposed is None:
-            raise Refused(
-                "conflict",
-                f"{template} in {environment} proposes nothing",
-                field="template",
-                remedy="GET /scaling shows what each group is up to",
-            )
-        state["proposed"] = {**proposed, "approved": actor}
-        await tx.set_scaling(template, environment, state)
-        direction = str(proposed["direction"])
-        facts = {"template": template, "environment": environment, "direction": direction}
-        await tx.audit("scale.approved", actor=actor, reason=body.reason, **facts)
-    return JSONResponse({**facts, "by": actor})
+        direction = await approve(tx, template, environment, actor, body.reason)
+    return JSONResponse(
+        {"template": template, "environment": environment, "direction": direction, "by": actor}
+    )
 
 
 OPERATIONS: Final = (
@@ -89,7 +76,7 @@ OPERATIONS: Final = (
         "/scaling/{template}/{environment}/approve",
         approve_scaling,
         {
-            200: ("It is made at the next look.", ANY),
+            200: ("It is made at the next pass.", ANY),
             404: ("No such group.", ANY),
             409: ("It proposes nothing.", ANY),
         },

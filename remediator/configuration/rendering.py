@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
+from exporter.durations import parse_duration
 from remediator.configuration.access import warnings_of_access
 from remediator.errors import Refused
 from templates import FIXED, BotTemplate, OverrideError, overridden
@@ -22,7 +23,6 @@ from templates.models import source as catalogue
 
 PROBE_INTERVAL: Final = 60  # seconds between two probes of a bot, unless the exporter is told otherwise
 HEADROOM_MB: Final = 256  # that a bot should have beyond what a turn takes
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 FILE: Final = "files.names"  # above the path of a file
 _NONE: Final = object()
 # Fields that may say nothing: then they are left out, and a new one changes the hash of no bot that there is.
@@ -210,7 +210,7 @@ def _of_model(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_times(config: Mapping[str, Any]) -> Iterator[str]:
-    heartbeat, cooldown = _seconds(config["heartbeat"]), _seconds(config["cooldown"])
+    heartbeat, cooldown = parse_duration(config["heartbeat"]), parse_duration(config["cooldown"])
     if heartbeat < PROBE_INTERVAL:
         yield (
             f"heartbeat: {config['heartbeat']} is shorter than the {PROBE_INTERVAL} s between two probes,"
@@ -238,8 +238,3 @@ def _of_port(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _gigabytes(size: object) -> int:
     return int(str(size).removesuffix("GB"))
-
-
-def _seconds(duration: object) -> int:
-    text = str(duration)
-    return int(text[:-1]) * _SECONDS[text[-1]]

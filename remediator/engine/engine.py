@@ -48,7 +48,7 @@ class RunObserver(Protocol):
         """Take note of an error that ended a run's task; the engine takes the run up again all the same."""
 
 
-class Unobserved:
+class NoRunObserver:
     """The observer of runs that nobody watches."""
 
     def failed(self, run_id: str, error: Exception) -> None:
@@ -73,7 +73,7 @@ class Engine:
     metrics: Metrics
     public_url: str
     woken_per_end: int = 2  # queued runs that are woken when one ends: the second, if the first may not begin
-    observer: RunObserver = field(default_factory=Unobserved)
+    observer: RunObserver = field(default_factory=NoRunObserver)
     _tasks: dict[str, _RunTask] = field(default_factory=dict)
     _lease_keeper: asyncio.Task[None] | None = None
     _shutting_down: bool = False

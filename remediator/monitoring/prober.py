@@ -23,7 +23,7 @@ class Observation:
     config_sha: str | None = None
     work: Work = field(default_factory=Work)
     own_fault: bool = False
-    """Whether there was no look, for want of something of ours: no verdict on the bot."""
+    """Whether nothing was observed, for want of something of ours: no verdict on the bot."""
 
 
 Reject = Callable[[Observation], Awaitable[str | None]]
@@ -72,7 +72,7 @@ class Prober:
         Well for good: `needed` healthy probes in a row, and no ill one in `window` seconds. The bot has
         `patience` seconds to become healthy. A run resumed long after that still gives it a fair chance,
         because a healthy streak is never cut; but a bot that was healthy so often and falls ill within the
-        window is not well. Where the last look failed by a fault of ours (`own_fault`) there is no verdict.
+        window is not well. Where the last probe failed by a fault of ours (`own_fault`) there is no verdict.
         """
         loop = asyncio.get_running_loop()
         deadline, streak, since = loop.time() + patience, 0, 0.0

@@ -1,8 +1,26 @@
-"""Whether a run of a bot may begin: not beside another one, and not of a bot that is not in service."""
+"""Whether a run of a bot may begin: of one there is, not beside another run, and while it is in service."""
 
 from remediator.errors import Refused
 from remediator.model import Bot, Run
 from remediator.store.transaction import Transaction
+
+
+async def bot_named(tx: Transaction, name: str, field: str = "bot") -> Bot:
+    """Return the bot; raise Refused (unknown) where there is none."""
+    bot = await tx.bot(name)
+    if bot is None:
+        raise Refused("unknown", f"there is no {name[:80]!r}", field=field, remedy="GET /sd lists the bots")
+    return bot
+
+
+async def free_bot(tx: Transaction, name: str, actor: str, field: str = "bot") -> Bot:
+    """Return the bot, for a run that the actor asks for; a recovery of it that only waits is ended.
+
+    Raise Refused: unknown where there is none, conflict where a run is at work on it.
+    """
+    bot = await bot_named(tx, name, field)
+    await take_over(tx, bot, actor, field)
+    return bot
 
 
 async def require_idle(tx: Transaction, bot: Bot, field: str = "bot") -> None:

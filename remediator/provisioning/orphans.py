@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from remediator.aws.aws import Aws
+from remediator.aws.client import no_lease
 from remediator.aws.elastic_ips import Address
+from remediator.aws.errors import AwsError
 from remediator.aws.instances import Instance
 from remediator.aws.tags import BOT_TAG, DEPLOYMENT_TAG
 from remediator.aws.volumes import Volume
@@ -110,3 +112,15 @@ class OrphanDetector:
     async def serve(self, interval: float) -> None:
         """Detect orphans every `interval` seconds, until cancelled."""
         await run_every(self.detect, interval, "orphans not looked for")
+
+
+async def reap(store: Store, aws: Aws, orphan: Orphan, actor: str) -> str:
+    """End the orphan, once that is in the trail; return why AWS did not and what helps, or ""."""
+    end = {"instance": aws.terminate, "volume": aws.delete_volume, "address": aws.release_address}
+    async with store.write() as tx:
+        await tx.audit("orphan.reap", bot=orphan.bot, actor=actor, kind=orphan.kind, id=orphan.id)
+    try:
+        await end[orphan.kind](orphan.id, no_lease)
+    except AwsError as error:
+        return error.with_remedy
+    return ""

@@ -134,10 +134,10 @@ class Pairing:
 
 
 def _failed(command: Command) -> Refused:
-    said = f": {command.output}" if command.output else ""
+    output = f": {command.output}" if command.output else ""
     return Refused(
         "unavailable",
-        f"the command ended as {command.status}, exit code {command.exit_code}{said}",
+        f"the command ended as {command.status}, exit code {command.exit_code}{output}",
         field="bot",
         remedy="see that its instance was deployed by this service and that bot.service runs there",
     )

@@ -77,7 +77,7 @@ class Census:
         work, waiting = observation.work, queues.get(bot.name, {})
         failed, age = failed_turns.get(bot.name), work.turn_age
         deaf = bool(work.down) or any(queue.stalled for queue in waiting.values())
-        seen: dict[Symptom, tuple[bool, bool]] = {
+        signals: dict[Symptom, tuple[bool, bool]] = {
             "deaf": (bool(work.channels) or bool(waiting), deaf),
             "mute": (failed is not None, failed == 1),
             "stuck": (age is not None, age is not None and age > self.turn_limit),
@@ -89,6 +89,6 @@ class Census:
             ill=not observation.healthy,
             quarantined=bot.quarantined_at is not None,
             provider=provider_of(bot),
-            tells=frozenset(symptom for symptom, (told, _) in seen.items() if told),
-            shows=frozenset(symptom for symptom, (told, shown) in seen.items() if told and shown),
+            tells=frozenset(symptom for symptom, (signal, _) in signals.items() if signal),
+            shows=frozenset(symptom for symptom, (signal, ill) in signals.items() if signal and ill),
         )

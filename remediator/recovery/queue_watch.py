@@ -59,8 +59,8 @@ class QueueWatch:
         if self.store.monotonic() - at < max_age:
             return answers
         async with self._slots:
-            asked = {kind.name: await self._ask(kind, bot) for kind in self.kinds}
-        answers = {name: answer for name, answer in asked.items() if answer is not None}
+            by_kind = {kind.name: await self._ask(kind, bot) for kind in self.kinds}
+        answers = {name: answer for name, answer in by_kind.items() if answer is not None}
         self._answers[bot] = self.store.monotonic(), answers
         return answers
 
@@ -144,6 +144,6 @@ async def _hearing(tx: Transaction) -> list[Bot]:
 
 
 def _delay(bot: str, spread: float) -> float:
-    """Return the seconds into a pass at which the bot has its turn: about the same in each, by its name."""
-    turn = int.from_bytes(hashlib.sha256(bot.encode()).digest()[:4], "big") / 2**32
-    return spread * ((1 - JITTER) * turn + JITTER * random())  # noqa: S311 -- no secret, only a pause
+    """Return the seconds into a pass at which the bot is looked at: about the same in each, by its name."""
+    share = int.from_bytes(hashlib.sha256(bot.encode()).digest()[:4], "big") / 2**32
+    return spread * ((1 - JITTER) * share + JITTER * random())  # noqa: S311 -- no secret, only a pause

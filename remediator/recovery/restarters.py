@@ -17,7 +17,7 @@ from remediator.recovery.tier_request import TierRequest
 from remediator.settings import Settings
 
 COMMAND_POLL: Final = 0.5  # seconds between two questions about a restart that is under way
-SETTLE_POLL: Final = 1.0
+SETTLE_POLL: Final = 1.0  # seconds between two questions about what a step in doubt came to
 SENT_LATE: Final = 5.0  # seconds within which a command sent just before a crash is in SSM's list
 STOPPED_LATE: Final = 90.0  # seconds: a bot that was told to stop has stopped by then (TimeoutStopSec)
 

@@ -73,7 +73,7 @@ class StormWatch:
 
         Also of one that another replica recorded, or this one before it was restarted.
         """
-        await run_every(self.check, self.interval, "the look at the fleet failed")
+        await run_every(self.check, self.interval, "no census taken")
 
     async def check(self) -> None:
         """Take a census if a storm is on or a dependency is away, and record it."""

@@ -49,10 +49,10 @@ def symptoms_of(alerts: Sequence[StoredAlert]) -> frozenset[Symptom]:
 def told(evidence: Evidence) -> frozenset[Symptom]:
     """Return the symptoms of which the evidence says anything, for or against the bot."""
     work, queues = evidence.observation.work, evidence.queues.values()
-    asked = any(answer.refused or answer.pending is not None for answer in queues)
-    said = {"deaf": bool(work.channels) or asked, "mute": work.failed is not None}
-    said["stuck"] = work.turn_age is not None
-    return frozenset(symptom for symptom in SYMPTOMS if said.get(symptom))
+    answered = any(answer.refused or answer.pending is not None for answer in queues)
+    signals = {"deaf": bool(work.channels) or answered, "mute": work.failed is not None}
+    signals["stuck"] = work.turn_age is not None
+    return frozenset(symptom for symptom in SYMPTOMS if signals.get(symptom))
 
 
 def problem(symptoms: frozenset[Symptom], evidence: Evidence) -> str:

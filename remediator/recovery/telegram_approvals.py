@@ -3,13 +3,14 @@
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 import structlog
 
 from remediator.engine.engine import Engine
 from remediator.notifications.telegram import Telegram
+from remediator.recovery.begin import decide
 from remediator.store.store import Store
 from remediator.store.transaction import Transaction
 
@@ -75,14 +76,11 @@ class TelegramApprovals:
         command = COMMAND.fullmatch(str(message.get("text", "")))
         if command is None or str(message.get("chat", {}).get("id")) != self.telegram.chat_id:
             return ""
-        decision, run_id = ("yes" if command[1] == "approve" else "no"), command[2]
+        decision: Literal["yes", "no"] = "yes" if command[1] == "approve" else "no"
+        run_id = command[2]
         sender = message.get("from", {})
         actor = f"telegram:{sender.get('username') or sender.get('id')}"
-        approval = await tx.decide_approval(run_id, decision, actor)
-        if approval is None:
+        if await decide(tx, run_id, decision, actor) is None:
             await tx.notify("", f"{run_id} does not wait for an answer (any more).")
             return ""
-        run = await tx.run(run_id)
-        bot = run.bot if run is not None else ""
-        await tx.audit(f"approval.{decision}", bot=bot, run_id=run_id, actor=actor, tier=approval.tier)
         return run_id

@@ -19,10 +19,8 @@ from remediator.monitoring.prober import Observation, Prober
 from remediator.provisioning.cutover import Cutover
 from remediator.provisioning.launcher import Launcher
 from remediator.provisioning.verification import standby_of
-from remediator.recovery.restarters import Restarter
+from remediator.recovery.restarters import SETTLE_POLL, Restarter
 from remediator.recovery.tier_request import TierRequest
-
-SETTLE_POLL: Final = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Database:
 
     @property
     def alone(self) -> bool:
-        """True where no other process can be at work on the database."""
+        """Return whether no other process can be at work on the database."""
         return self._backend.alone
 
     @classmethod

@@ -96,7 +96,7 @@ class Store:
 
     @property
     def alone(self) -> bool:
-        """True where no other process can be at work on the database."""
+        """Return whether no other process can be at work on the database."""
         return self._replica.alone
 
     @property

@@ -89,8 +89,8 @@ class Bot:
             return 500, {"ok": False, "error": "internal error"}
         path = path.partition("?")[0]
         if path == self.config.get("health_path", "/health"):
-            asked = method in ("GET", "HEAD")
-            return (200, {"ok": True, "status": "live"}) if asked else (405, "Method Not Allowed")
+            readable = method in ("GET", "HEAD")
+            return (200, {"ok": True, "status": "live"}) if readable else (405, "Method Not Allowed")
         if path == self.config.get("mesh_path", "/mesh"):
             return (500, {"ok": False, "error": "mesh lost"}) if kind == "mesh" else (200, self.mesh(kind))
         return 404, "Not Found"

@@ -66,8 +66,8 @@ class Cloud:
         reason: str | None = None,
     ) -> None:
         """Make a bot ill. `seconds` is how late a slow one answers, `reason` why calls of a mute one fail."""
-        given = {"bot": bot, "kind": kind, "cured_by": cured_by, "seconds": seconds, "reason": reason}
-        await self._call("POST", "fault", {name: value for name, value in given.items() if value is not None})
+        body = {"bot": bot, "kind": kind, "cured_by": cured_by, "seconds": seconds, "reason": reason}
+        await self._call("POST", "fault", {name: value for name, value in body.items() if value is not None})
 
     async def heal(self, bot: str | None = None) -> None:
         """Heal one bot, or all; what died is started again."""

@@ -101,10 +101,10 @@ def newest(cache: Path = CACHE) -> Release:
     argv = [str(folder / "npm"), "view", "openclaw", "version", "dist.integrity", "--json"]
     path = f"{folder}:{os.environ['PATH']}"
     try:
-        asked = subprocess.run(
+        process = subprocess.run(
             argv, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True, timeout=60
         )
-        facts = json.loads(asked.stdout)
+        facts = json.loads(process.stdout)
         digest = base64.b64decode(facts["dist.integrity"].removeprefix("sha512-")).hex()
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise BinaryError(f"npm did not tell its newest OpenClaw: {error}") from error

@@ -39,8 +39,8 @@ class Episode:
     @property
     def labels(self) -> dict[str, str]:
         labels = {"alertname": self.name, "bot": self.bot, "remediation": "auto"}
-        said = [symptom for symptom, name in ALERTS_OF_WORK.items() if name == self.name]
-        return {**labels, "symptom": said[0]} if said else labels
+        symptoms = [symptom for symptom, name in ALERTS_OF_WORK.items() if name == self.name]
+        return {**labels, "symptom": symptoms[0]} if symptoms else labels
 
     def member(self, status: str) -> dict[str, Any]:
         """Return it as a member of a webhook's payload."""

@@ -12,6 +12,7 @@ from remediator.recovery.gates import Observations
 from remediator.settings import Settings
 from remediator.store import audit
 from remediator.store.errors import ConflictError, StoreError
+from remediator.timestamps import DAY
 from sandbox.simulator.memory_store import MemoryDatabase
 from sandbox.simulator.memory_tables import Tables
 from sandbox.simulator.memory_transaction import MemoryTransaction
@@ -21,7 +22,6 @@ from sandbox.simulator.world import World
 
 TRACE: Final = 25  # events told with a violation
 LIVE: Final = ("intended", "acted")
-DAY: Final = 86400.0  # seconds
 STEP_OF: Final = {"stop": "stopped"}  # where it is not called as the effect is
 
 
@@ -186,15 +186,18 @@ class Oracle:
     ) -> None:
         """Check that the bot showed what an alert said of it, and that not too many showed the same."""
         alerts = [alert for alert in tx.tables.alerts.values() if alert.run_id == run.id]
-        said = {alert.labels.get("symptom", "down") for alert in alerts if alert.status == "firing"}
+        symptoms = {alert.labels.get("symptom", "down") for alert in alerts if alert.status == "firing"}
         bot, work = observations.bot, observations.bot.work
-        shown = {
+        signs = {
             "deaf": not all((work.channels or {}).values()),
             "mute": (work.failed or {}).get("other", 0) > 0,
             "stuck": (work.turn_age or 0) > self.settings.turn_limit,
         }
-        must(not bot.healthy or any(shown.get(symptom) for symptom in said), f"it showed nothing of {said}")
-        for_work = [symptom for symptom in said if symptom != "down"]
+        must(
+            not bot.healthy or any(signs.get(symptom) for symptom in symptoms),
+            f"it showed nothing of {symptoms}",
+        )
+        for_work = [symptom for symptom in symptoms if symptom != "down"]
         entries = observations.fleet.entries
         many = []
         for symptom in for_work:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from remediator.monitoring.prober import Observation
 from remediator.monitoring.work import Work
+from remediator.timestamps import DAY
 
 Kind = Literal["die", "hang", "slow", "error", "deaf", "mute", "stuck"]
 CuredBy = Literal["restart", "reboot", "redeploy", "nothing"]
@@ -21,7 +22,7 @@ WORKS: Final = Work({"telegram": True}, 0.0, 5.0, {"other": 0.0})
 DOES_NOT_WORK: Final = {
     "deaf": replace(WORKS, channels={"telegram": False}),
     "mute": replace(WORKS, succeeded=0.0, failed={"other": 3.0}),
-    "stuck": replace(WORKS, turn_age=86400.0),
+    "stuck": replace(WORKS, turn_age=DAY),
 }
 
 

@@ -121,7 +121,7 @@ def make_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> dict[str, Any]:
-    """What was seen, by name; the run's last line tells it."""
+    """Return what was seen, by name; the run's last line tells it."""
     return pytestconfig.stash.get(FACTS, {})
 
 

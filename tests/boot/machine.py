@@ -82,7 +82,7 @@ class Machine:
             self._forward(api, inside, self.ports[inside])
 
     def _furnish(self) -> None:
-        """What EC2 does for an instance beside booting it, and what makes our internet its own."""
+        """Do what EC2 does for an instance beside booting it, and make our internet its own."""
         seed = self.root / "var/lib/cloud/seed/nocloud"
         seed.mkdir(parents=True)
         (seed / "user-data").write_bytes(self.user_data)
@@ -164,7 +164,7 @@ class Machine:
 
     @property
     def leader(self) -> int:
-        """The machine's process 1, as we see it. MachineError where there is none."""
+        """Return the machine's process 1, as we see it; raise MachineError where there is none."""
         parents = [self._nspawn.pid] if self._nspawn is not None and self._nspawn.pid else []
         while parents:
             pid = parents.pop()
@@ -180,7 +180,7 @@ class Machine:
         raise MachineError("the machine is off")
 
     def outside(self, pid: int) -> int:
-        """The process of the machine with that id, as we see it. MachineError where there is none."""
+        """Return the machine's process with that id, as we see it; raise MachineError where there is none."""
         namespace = Path(f"/proc/{self.leader}/ns/pid").readlink()
         for status in Path("/proc").glob("[0-9]*/status"):
             try:

@@ -26,7 +26,7 @@ PATIENCE: Final = 300.0  # seconds for an answer from a bot that swaps
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[Path]:
-    """A control group with the limit, and swap for it; both are gone afterwards."""
+    """Make a control group with the limit, and swap for it; both are gone afterwards."""
     if not (GROUPS / "memory.limit_in_bytes").exists():
         pytest.skip("no memory controller of cgroup v1 is here")
     swap, group = tmp_path / "swap", GROUPS / f"bot-{tmp_path.name}"

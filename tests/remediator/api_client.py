@@ -22,7 +22,7 @@ class Answer:
 
     @property
     def field(self) -> str:
-        """The field that a refusal names."""
+        """Return the field that a refusal names."""
         name: str = self.body["error"].get("field", "")
         return name
 
@@ -103,7 +103,7 @@ class Api:
         return found
 
     async def metric(self, sample: str) -> float | None:
-        """The value of one sample, as `name{label="value"}`."""
+        """Return the value of one sample, as `name{label="value"}`."""
         for line in (await self.get("/metrics")).splitlines():
             name, _, value = line.rpartition(" ")
             if name == sample:
@@ -114,7 +114,7 @@ class Api:
 def firing(
     bot: str, *, name: str = "BotDown", starts_at: str = "2026-11-22T10:00:00.123456789Z", **labels: str
 ) -> dict[str, Any]:
-    """A member of a payload, as Alertmanager sends it."""
+    """Return a member of a payload, as Alertmanager sends it."""
     return {
         "status": "firing",
         "labels": {"alertname": name, "bot": bot, "remediation": "auto", "severity": "critical", **labels},

@@ -68,7 +68,7 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def plain_logs() -> None:
-    """As the service writes them. structlog's own default draws a traceback with all locals, for a second."""
+    """Log as the service does. structlog's own default draws a traceback with all locals, for a second."""
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
@@ -79,7 +79,7 @@ def plain_logs() -> None:
 
 @pytest.fixture(autouse=True)
 def made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client of boto3 takes up to a second to make and holds no state of ours: equal ones are shared."""
+    """Share equal clients of boto3: one takes up to a second to make and holds no state of ours."""
 
     def client(session: boto3.session.Session, service: str, endpoint_url: str, config: Config) -> Any:
         key = (service, endpoint_url, str(vars(config)))
@@ -101,7 +101,7 @@ async def one_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[W
 
 @pytest.fixture
 async def world(one_world: World) -> AsyncIterator[World]:
-    """The cloud that all tests share; what a test launched is gone after it."""
+    """Give the cloud that all tests share; what a test launched is gone after it."""
     yield one_world
     await one_world.cloud.heal()
     left = [bot.instance_id for bot in await one_world.cloud.bots()]
@@ -119,7 +119,7 @@ async def world(one_world: World) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def own_world(tmp_path: Path) -> AsyncIterator[World]:
-    """A cloud of the test's own, whose API may stay broken."""
+    """Give a cloud of the test's own, whose API may stay broken."""
     async with run_cloud(tmp_path / "cloud", boot_seconds=0.2) as cloud:
         yield World(cloud, *clients(cloud.endpoint_url))
 

@@ -62,7 +62,7 @@ def credentials() -> dict[str, str]:
 
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[Api]:
-    """The app in this process, on a free port."""
+    """Serve the app in this process, on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
@@ -136,7 +136,7 @@ class Remediator:
         return not self.process.alive
 
     def log(self) -> str:
-        """Of all its lives."""
+        """Return the log of all its lives."""
         return self.process.log.read_text()
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -159,7 +159,7 @@ def read_rows(database: Path, query: str, values: Sequence[object] = ()) -> list
 
 
 async def write_rows(database: Path, statement: str, values: Sequence[object] = ()) -> None:
-    """In a thread: a remediator may write from this loop, which must not wait for its lock."""
+    """Write in a thread: a remediator may write from this loop, which must not wait for its lock."""
 
     def write() -> None:
         with closing(sqlite3.connect(database, timeout=60)) as connection, connection:

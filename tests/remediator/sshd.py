@@ -52,7 +52,7 @@ class Sshd:
         return (self.home / "key.pub").read_text().strip()
 
     def known_as(self, name: str) -> str:
-        """A line of known_hosts."""
+        """Return its line of known_hosts."""
         return f"{name} {' '.join((self.home / 'host_key.pub').read_text().split()[:2])}\n"
 
 

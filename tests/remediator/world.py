@@ -34,11 +34,11 @@ class World:
         return self.names(1)[0]
 
     async def actions(self, bot: str) -> list[str]:
-        """What was done to the bot's instances, in order."""
+        """Return what was done to the bot's instances, in order."""
         return [effect.action for effect in await self.cloud.effects(bot)]
 
     async def live(self, bot: str) -> list[str]:
-        """Its instances that are not terminated."""
+        """Return its instances that are not terminated."""
         return [one.instance_id for one in await self.cloud.bots() if one.bot == bot]
 
     async def instance(self, bot: str) -> str:
@@ -46,7 +46,7 @@ class World:
         return found
 
     def deployments(self, bot: str) -> list[str]:
-        """The tag that says which run launched each of its instances, live or not."""
+        """Return the tag that says which run launched each of its instances, live or not."""
         found = self.ec2.describe_instances(Filters=[{"Name": "tag:bot-orchestrator:bot", "Values": [bot]}])
         return [
             tag["Value"]

@@ -38,7 +38,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
 
 @pytest.fixture
 async def populated(store: Store) -> Store:
-    """A store with a bot and its active run."""
+    """Return a store with a bot and its active run."""
     async with store.write() as tx:
         await tx.add_bot(BOT)
         await tx.add_run(RUN)

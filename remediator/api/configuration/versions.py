@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from remediator.api.body import read_body
-from remediator.api.lookup import actor_of, answered, bot_named, not_found, runtime_of
+from remediator.api.lookup import actor_of, answered, not_found, runtime_of
 from remediator.api.operation import ANY, Operation
 from remediator.api.requests import ConfigRequest, RollbackRequest
 from remediator.aws.errors import AwsError
@@ -18,7 +18,7 @@ from remediator.errors import Refused
 from remediator.logs import log
 from remediator.model import Bot, ConfigVersion, Run
 from remediator.provisioning import blue_green
-from remediator.provisioning.idle import require_active, take_over
+from remediator.provisioning.idle import bot_named, require_active, take_over
 from remediator.provisioning.launch_request import require_launchable
 from remediator.runtime import Runtime
 from remediator.store.errors import ConflictError

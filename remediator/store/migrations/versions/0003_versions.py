@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 
 def _number_what_runs() -> None:
-    """The configuration that each bot has now is its version 1."""
+    """Make the configuration that each bot has now its version 1."""
     bots = sa.table(
         "bots",
         sa.column("name", sa.String),
