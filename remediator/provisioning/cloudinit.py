@@ -102,8 +102,8 @@ def user_data(
 
 def largest_field(config: Mapping[str, Any]) -> str:
     """Return the field of a configuration that takes most of its user data."""
-    told = {name: config[name] for name in TOLD if name in config} | {"files": _folders(config, "plugins")}
-    return max(told, key=lambda name: len(gzip.compress(_json({name: told[name]}).encode())))
+    fields = {name: config[name] for name in TOLD if name in config} | {"files": _folders(config, "plugins")}
+    return max(fields, key=lambda name: len(gzip.compress(_json({name: fields[name]}).encode())))
 
 
 def software(instance_type: str) -> dict[str, str]:

@@ -69,8 +69,11 @@ async def test_what_we_may_not_do_climbs_no_ladder_and_says_so(
     done = await world.actions(bot)
     assert "reboot" not in done
     assert done.count("restart") == (call == "GetCommandInvocation")
-    if call == "TerminateInstances":  # the new one runs and is registered; the old one is ended later
+    if call == "TerminateInstances":  # the new one runs and is registered; the old one waits for a person
         assert "the old one could not be ended" in run["reason"]
+
+        assert before in await world.live(bot)
+        assert (await app.call("DELETE", f"/bots/{bot}/quarantine")).status == 200
 
         async def ended() -> bool:
             return before not in await world.live(bot)
