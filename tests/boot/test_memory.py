@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from remediator.configuration.rendering import merge_patch
-from sandbox.process.gateway import PLANTED, configuration, run_gateway
+from sandbox.process.gateway import PLANTED, open_to_all, run_gateway
 from sandbox.process.openclaw import install
 from sandbox.process.waiting import wait_until
 from sandbox.stack.model_provider import run_model_provider
@@ -24,24 +24,38 @@ TURNS: Final = 3
 PATIENCE: Final = 300.0  # seconds for an answer from a bot that swaps
 
 
-@pytest.fixture
-def group(tmp_path: Path) -> Iterator[Path]:
-    """Make a control group with the limit, and swap for it; both are gone afterwards."""
-    if not (GROUPS / "memory.limit_in_bytes").exists():
-        pytest.skip("no memory controller of cgroup v1 is here")
-    swap, group = tmp_path / "swap", GROUPS / f"bot-{tmp_path.name}"
+@contextlib.contextmanager
+def swapping(swap: Path) -> Iterator[None]:
+    """Have the kernel swap to a new file until the block ends."""
     subprocess.run(["fallocate", "-l", str(SWAP), str(swap)], check=True)
     swap.chmod(0o600)
     subprocess.run(["mkswap", "-q", str(swap)], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["swapon", str(swap)], check=True)
-    group.mkdir()
     try:
-        (group / "memory.limit_in_bytes").write_text(str(LIMIT))
-        yield group
+        yield
     finally:
+        subprocess.run(["swapoff", str(swap)], check=True)
+
+
+@pytest.fixture
+async def group(tmp_path: Path) -> AsyncIterator[Path]:
+    """Make a control group with the limit, and swap for it; both are gone afterwards."""
+    if not (GROUPS / "memory.limit_in_bytes").exists():
+        pytest.skip("no memory controller of cgroup v1 is here")
+    group = GROUPS / f"bot-{uuid.uuid4()}"
+
+    async def gone() -> bool:
         with contextlib.suppress(OSError):  # a process that is still dying is in it
             group.rmdir()
-        subprocess.run(["swapoff", str(swap)], check=True)
+        return not group.exists()
+
+    with swapping(tmp_path / "swap"):
+        group.mkdir()
+        try:
+            (group / "memory.limit_in_bytes").write_text(str(LIMIT))
+            yield group
+        finally:
+            await wait_until(gone, what="the end of the control group")
 
 
 @pytest.mark.timeout(1500)
@@ -51,14 +65,7 @@ async def test_a_bot_answers_in_the_memory_of_a_t3_micro(
     """Turn after turn, and the kernel kills nothing; some of it is in swap."""
     enter = ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh"]
     async with run_telegram() as telegram, run_model_provider() as models:
-        provider = {"api": "anthropic-messages", "baseUrl": models.url, "models": []}
-        content = merge_patch(
-            configuration(),
-            {
-                "channels": {"telegram": {"dmPolicy": "open", "allowFrom": ["*"]}},
-                "models": {"providers": {"anthropic": provider}},
-            },
-        )
+        content = open_to_all(models.url)
         key = {"ANTHROPIC_API_KEY": "planted"}
         async with run_gateway(
             install(), tmp_path, content, telegram=telegram.url, environment=key, wrapper=enter
