@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 KNOWN_FOR: Final = 3600.0  # seconds that silences hold while Alertmanager, which told them, does not answer
+_OPTIONS: Final = re2.Options()
+_OPTIONS.log_errors = False  # it would write to standard error
 NOT_SET: Final = "no Alertmanager is asked for silences: ALERTMANAGER_URL is not set"
 
 Silence = Mapping[str, Any]
@@ -102,7 +104,3 @@ def _matches(matcher: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     except re2.error:
         return True
     return bool(matched == matcher.get("isEqual", True))
-
-
-_OPTIONS: Final = re2.Options()
-_OPTIONS.log_errors = False

@@ -62,6 +62,18 @@ def configuration(
     return content
 
 
+def open_to_all(models: str) -> dict[str, Any]:
+    """Return the configuration of a bot that answers whoever writes to it, by models at that URL."""
+    provider = {"api": "anthropic-messages", "baseUrl": models, "models": []}
+    return merge_patch(
+        configuration(),
+        {
+            "channels": {"telegram": {"dmPolicy": "open", "allowFrom": ["*"]}},
+            "models": {"providers": {"anthropic": provider}},
+        },
+    )
+
+
 def unit_environment(home: Path, program: OpenClaw) -> dict[str, str]:
     """Return the environment that bot.service gives the bot, with its folders elsewhere."""
     text = (INSTANCE / "bot.service").read_text()

@@ -16,11 +16,10 @@ import pytest
 import pytest_asyncio
 
 from exporter.targets import Target
-from remediator.configuration.rendering import merge_patch
 from sandbox.cloud.bot import INPUT_TOKENS, OUTPUT_TOKENS
 from sandbox.cloud.machines import BOT_PROGRAM
 from sandbox.process.binaries import BinaryError
-from sandbox.process.gateway import PLANTED, configuration, run_gateway
+from sandbox.process.gateway import PLANTED, open_to_all, run_gateway
 from sandbox.process.openclaw import EARLIER, PINNED, OpenClaw, install, newest, present
 from sandbox.process.processes import Process, answers, free_port
 from sandbox.stack import model_provider
@@ -122,14 +121,7 @@ async def sandbox_bot(home: Path) -> AsyncIterator[Bot]:
 @asynccontextmanager
 async def real_bot(openclaw: OpenClaw, home: Path) -> AsyncIterator[Bot]:
     async with run_telegram() as telegram, run_model_provider() as models:
-        provider = {"api": "anthropic-messages", "baseUrl": models.url, "models": []}
-        content = merge_patch(
-            configuration(),
-            {
-                "channels": {"telegram": {"dmPolicy": "open", "allowFrom": ["*"]}},
-                "models": {"providers": {"anthropic": provider}},
-            },
-        )
+        content = open_to_all(models.url)
         config_sha = content["plugins"]["entries"]["bot-bridge"]["config"]["config_sha"]
         key = {"ANTHROPIC_API_KEY": "planted"}
         async with run_gateway(openclaw, home, content, telegram=telegram.url, environment=key) as gateway:
